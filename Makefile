@@ -1,0 +1,80 @@
+# One command per job. Every target calls the virtual environment's programs: nothing to activate, and no Jupyter kernel
+# to install. `make setup PYTHON=python3.12` picks another interpreter.
+#
+# CPU or GPU? constraints.txt pins a version of torch, not a build. On Linux, PyPI serves the CUDA build (with several GB of
+# CUDA libraries); it also runs on a machine without a GPU. For the small CPU build, or another CUDA version, name
+# PyTorch's own index on the first call (cu126 and the like instead of cpu):
+#     PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make setup
+# On macOS and Windows, PyPI serves a build without CUDA.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.stamp
+# More options for pytest, e.g. `make test PYTEST_ARGS="-n 2 --dist loadfile"`.
+PYTEST_ARGS ?=
+
+SITE    := _build/html
+MATHJAX := _build/static/mathjax
+
+# Chapters run the same for everyone: without the user's own IPython and Jupyter settings, and with or without a home folder.
+test book: export IPYTHONDIR := $(CURDIR)/$(VENV)/var/ipython
+test book: export JUPYTER_CONFIG_DIR := $(CURDIR)/$(VENV)/var/jupyter/config
+test book: export JUPYTER_DATA_DIR := $(CURDIR)/$(VENV)/var/jupyter/data
+test book: export JUPYTER_RUNTIME_DIR := $(CURDIR)/$(VENV)/var/jupyter/runtime
+test book: export MPLCONFIGDIR := $(CURDIR)/$(VENV)/var/matplotlib
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test notebooks book lint lab clean distclean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## install the package and its tools into .venv; instant when nothing changed
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "radiodiff needs Python 3.11 or newer; '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)."; \
+	  echo "Name another one: make setup PYTHON=python3.12"; exit 1; } >&2
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all]'
+	$(BIN)/python -c 'import radiodiff, torch; print("radiodiff is ready, with torch", torch.__version__)'
+	@touch $@
+
+demo: $(STAMP) ## train the small model on simulated maps and show what it predicts (minutes, CPU)
+	$(BIN)/radiodiff train --config configs/demo.yaml
+	$(BIN)/radiodiff evaluate --run runs/demo
+
+test: $(STAMP) ## run all tests and every chapter at its smallest size
+	rm -rf runs/smoke
+	$(BIN)/python -m pytest tests --nbval-lax notebooks/ $(PYTEST_ARGS)
+
+notebooks: $(STAMP) ## write the .ipynb half of every chapter from its .md, without outputs
+	$(BIN)/jupytext --quiet --to ipynb --update notebooks/*.md
+	$(BIN)/nbstripout notebooks/*.ipynb
+
+book: $(STAMP) $(MATHJAX)/tex-chtml.js ## execute the chapters and build the site; a warning is an error
+	rm -rf _build/.jupyter_cache $(SITE) runs/smoke
+	$(BIN)/jupyter-book build . --toc book/_toc.yml -W -n --keep-going --all
+	@echo "Open $(SITE)/book/intro.html"
+
+# The part of MathJax the pages need (script, fonts, TeX macros loaded on demand), so that the site asks nothing of other hosts.
+$(MATHJAX)/tex-chtml.js: $(STAMP)
+	@mkdir -p $(MATHJAX)/output/chtml/fonts $(MATHJAX)/input/tex
+	@from=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/sphinx-mathjax-offline/static/mathjax; \
+	cp -R "$$from/output/chtml/fonts/woff-v2" $(MATHJAX)/output/chtml/fonts/ && \
+	cp -R "$$from/input/tex/extensions" $(MATHJAX)/input/tex/ && cp "$$from/tex-chtml.js" $@
+
+lint: $(STAMP) ## check style and format of code and chapters
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+lab: $(STAMP) ## open the chapters in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+clean: ## remove built pages and caches; data/, runs/ and results/ stay
+	rm -rf _build build dist .pytest_cache .ruff_cache
+	find . -name $(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
+
+distclean: clean ## also remove .venv
+	rm -rf $(VENV) *.egg-info

@@ -1,0 +1,34 @@
+"""Radio maps of cities by latent diffusion with a constant-drift SDE.
+
+Read the package in this order: `units`, `diffusion`, `models`, `simulate`, `sampler`, `data`,
+`config`, `tasks`, `trainer`, `pipeline`, `evaluate`. The chapters import the names below.
+"""
+
+from radiodiff.config import Config, check_parameters, load_config
+from radiodiff.diffusion import ConstantSDE, DiffusionConfig, Prediction, diffusion_loss, predict
+from radiodiff.evaluate import format_table
+from radiodiff.experiment import default_run_dir, evaluate_run, make_dataset, show_log, train_run
+from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.sampler import sample, uniform_schedule
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Config",
+    "ConstantSDE",
+    "DiffusionConfig",
+    "Prediction",
+    "RadioDiffPipeline",
+    "check_parameters",
+    "default_run_dir",
+    "diffusion_loss",
+    "evaluate_run",
+    "format_table",
+    "load_config",
+    "make_dataset",
+    "predict",
+    "sample",
+    "show_log",
+    "train_run",
+    "uniform_schedule",
+]

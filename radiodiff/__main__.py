@@ -1,0 +1,8 @@
+"""``python -m radiodiff`` is the command line."""
+
+import sys
+
+from radiodiff.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Checkpoints as folders that are complete or absent, and exported weights as single files."""
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+__all__ = [
+    "load_checkpoint",
+    "load_weights",
+    "newest_checkpoint",
+    "save_checkpoint",
+    "save_weights",
+    "write_atomically",
+]
+
+logger = logging.getLogger(__name__)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old or the new content, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the complete checkpoint with the most steps below ``folder``, if there is one."""
+    return max(_complete(folder), default=None)
+
+
+def _complete(folder: Path) -> list[Path]:
+    """Complete checkpoints, fewest steps first."""
+    return sorted(path for path in Path(folder).glob("step-*") if path.suffix != ".tmp")
+
+
+def save_checkpoint(
+    accelerator: Accelerator, folder: Path, state: dict[str, Any], *, keep: int
+) -> Path:
+    """Save everything a run needs to go on, then drop the oldest checkpoints.
+
+    All processes must call it. The folder is written under a temporary name, flushed to disk and
+    renamed, so that a crash costs at most the work since the last checkpoint.
+
+    Args:
+        accelerator: Holds the prepared models, optimizers and registered objects.
+        folder: Receives ``step-XXXXXXXX``.
+        state: Plain values to store beside the weights; must hold ``step``.
+        keep: Newest checkpoints to keep.
+
+    Returns:
+        Path of the checkpoint.
+    """
+    path = Path(folder) / f"step-{state['step']:08d}"
+    temporary = path.with_name(path.name + ".tmp")
+    if accelerator.is_main_process:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(temporary))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        (temporary / "state.json").write_text(json.dumps(state, indent=1))
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _fsync(file)
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)
+        _fsync(path.parent)
+        for old in (*_complete(path.parent)[:-keep], *path.parent.glob("step-*.tmp")):
+            shutil.rmtree(old, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    return path
+
+
+def load_checkpoint(accelerator: Accelerator, path: Path) -> dict[str, Any]:
+    """Restore a checkpoint into the prepared objects and return its plain values."""
+    accelerator.load_state(str(path))
+    return json.loads((Path(path) / "state.json").read_text())
+
+
+def save_weights(network: nn.Module, path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a network's weights as one safetensors file, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    weights = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    save_file({name: t.contiguous() for name, t in weights.items()}, temporary, metadata)
+    _fsync(temporary)
+    temporary.replace(path)
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load weights written by `save_weights`, strictly.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not a safetensors file or does not fit the network; lists what differs.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}: has the run finished this stage?")
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{path} does not fit the configuration: {error}") from error
+
+
+def _fsync(path: Path) -> None:
+    """Flush a file or a folder to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,378 @@
+"""Typed configuration: YAML files to frozen dataclasses, with overrides and exact errors."""
+
+import ast
+import dataclasses
+import difflib
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from radiodiff.diffusion import DiffusionConfig
+from radiodiff.models import AutoencoderConfig, UNetConfig
+
+__all__ = [
+    "AutoencoderLossConfig",
+    "Config",
+    "ConfigError",
+    "DataConfig",
+    "EvaluateConfig",
+    "SimulateConfig",
+    "TrainConfig",
+    "check_parameters",
+    "load_config",
+    "project_root",
+    "save_config",
+]
+
+
+class ConfigError(ValueError):
+    """A configuration that names an unknown key or holds a value of the wrong type."""
+
+
+@dataclass(frozen=True)
+class SimulateConfig:
+    """How to make the dataset where it does not exist yet."""
+
+    maps: int = 40
+    """City tiles."""
+    transmitters: int = 8
+    """Transmitters in each tile."""
+    size: int = 256
+    """Cells along a side of the square map."""
+    cell_size_m: float = 1.0
+    """Side of a cell [m]."""
+    seed: int = 0
+    """Seed of tiles and transmitters."""
+    workers: int = 2
+    """Processes; the result does not depend on it."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the maps are and which of them are used."""
+
+    root: str = "data/RadioMapSeer"
+    """Dataset folder; a relative path counts from the project's root."""
+    simulation: Literal["DPM", "IRT2", "IRT4"] = "DPM"
+    """Propagation model of the target maps."""
+    cars: bool = False
+    """Use the maps with cars, and cars as a third condition channel."""
+    workers: int = 0
+    """Loader processes; 0 reads in the training process."""
+    simulate: SimulateConfig | None = None
+    """Simulate the dataset into ``root`` if it is not there; ``null`` for a dataset you supply."""
+
+
+@dataclass(frozen=True)
+class AutoencoderLossConfig:
+    """Weights of the autoencoder's loss terms."""
+
+    kl_weight: float = 1e-6
+    """Weight of the KL term."""
+    perceptual_weight: float = 1.0
+    """Weight of the perceptual term; above 0 it needs ``perceptual_weights_file``."""
+    perceptual_weights_file: str | None = None
+    """VGG16 and channel weights, see `radiodiff.losses.PerceptualLoss`; there is no default."""
+    discriminator_weight: float = 0.5
+    """Weight of the adversarial term, times the adaptive balance; 0 trains no discriminator."""
+    discriminator_start: int = 50001
+    """Step from which the adversarial term counts."""
+
+    def __post_init__(self) -> None:
+        if self.perceptual_weight > 0 and not self.perceptual_weights_file:
+            raise ConfigError(
+                "perceptual_weight is above 0 but no VGG16 weights are given: set "
+                "perceptual_weights_file to a file, or perceptual_weight to 0"
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training stage."""
+
+    max_steps: int = 50000
+    """Optimizer steps."""
+    batch_size: int = 16
+    """Maps per process and micro-batch."""
+    accumulation: int = 1
+    """Micro-batches per step."""
+    learning_rate: float = 5e-5
+    """Learning rate at the start, after the warm-up."""
+    min_learning_rate: float = 5e-6
+    """Floor of the learning rate: a rate, not a factor (audit T3)."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises linearly from 0."""
+    decay_power: float = 0.96
+    """Exponent of the polynomial decay; 0 keeps the rate constant."""
+    weight_decay: float = 1e-4
+    """AdamW weight decay."""
+    clip_norm: float = 1.0
+    """Largest global gradient norm."""
+    precision: Literal["no", "fp16", "bf16"] = "no"
+    """Mixed precision of forward and backward passes."""
+    ema_decay: float = 0.999
+    """Largest decay of the averaged weights."""
+    ema_start: int = 10000
+    """Steps before the average starts; until then it is a copy."""
+    ema_every: int = 10
+    """Steps between updates of the average."""
+    log_every: int = 100
+    """Steps between log lines and TensorBoard scalars."""
+    sample_every: int = 5000
+    """Steps between sample grids; 0 for none."""
+    sample_before: bool = False
+    """Write a sample grid before the first step too."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints that stay on disk."""
+
+    def __post_init__(self) -> None:
+        counts = ("max_steps", "batch_size", "accumulation", "ema_every", "log_every")
+        for name in (*counts, "checkpoint_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How a trained run is judged."""
+
+    split: Literal["val", "test"] = "test"
+    """Which tiles."""
+    max_maps: int | None = None
+    """Use only the first so many tiles; all if ``null``."""
+    steps: int = 5
+    """Denoiser calls per sample."""
+    samples: int = 1
+    """Samples per map; their mean path gain is the prediction."""
+    batch_size: int = 16
+    """Maps at a time; no result depends on it."""
+    bootstrap: int = 10000
+    """Resamples of tiles behind each interval."""
+    seed: int = 0
+    """Seed of the sampling noise and of the bootstrap."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a run depends on; written resolved to ``<run>/config.yaml``."""
+
+    name: str
+    """Name of the run; its folder is ``runs/<name>`` unless another is given."""
+    seed: int = 0
+    """Seed of weights, noise and data order."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Dataset."""
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    """Autoencoder network."""
+    autoencoder_loss: AutoencoderLossConfig = field(
+        default_factory=lambda: AutoencoderLossConfig(perceptual_weight=0.0)
+    )
+    """Loss of the autoencoder stage."""
+    train_autoencoder: TrainConfig = field(default_factory=TrainConfig)
+    """First stage: the autoencoder."""
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    """Denoising network, condition encoder included."""
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    """Diffusion process and its loss."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """Second stage: the latent diffusion."""
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    """Evaluation after training."""
+
+
+def project_root() -> Path:
+    """Return the checkout: the nearest folder with ``configs/`` above here or above the package.
+
+    Raises:
+        FileNotFoundError: If neither lies inside a checkout of the project.
+    """
+    for start in (Path.cwd(), Path(__file__).resolve().parent):
+        for folder in (start, *start.parents):
+            if (folder / "configs").is_dir() and (folder / "pyproject.toml").is_file():
+                return folder
+    raise FileNotFoundError("no folder with configs/ and pyproject.toml above the working folder")
+
+
+def load_config(source: str | Path, overrides: Sequence[str] | str = ()) -> Config:
+    """Read a configuration and apply overrides.
+
+    Args:
+        source: A YAML file, or the name of one in ``configs/`` such as ``demo``.
+        overrides: Items ``"a.b=value"``, a list or one text with spaces between; the value is
+            read as YAML, then as the field's type.
+
+    Returns:
+        The resolved configuration.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ConfigError: If a key is unknown or a value has the wrong type; names the nearest key.
+    """
+    path = Path(source)
+    if path.suffix not in (".yaml", ".yml"):
+        path = project_root() / "configs" / f"{source}.yaml"
+    elif not path.is_file() and not path.is_absolute() and (project_root() / path).is_file():
+        path = project_root() / path  # notebooks run in their own folder
+    if not path.is_file():
+        known = sorted(p.stem for p in (project_root() / "configs").glob("*.yaml"))
+        raise FileNotFoundError(f"no configuration {path}; configs/ holds {', '.join(known)}")
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    for item in overrides.split() if isinstance(overrides, str) else overrides:
+        _apply_override(values, item)
+    return _build(Config, values, "")
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write a resolved configuration as YAML."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(_plain(config), sort_keys=False))
+
+
+def check_parameters(cells: Sequence[str]) -> None:
+    """Stop a papermill run that was given a parameter the notebook does not have.
+
+    papermill injects its values as a cell that starts with ``# Parameters`` after the notebook's
+    own parameters cell and only warns about unknown names. Call this in the next cell with
+    IPython's list of executed cells, ``check_parameters(In)``.
+
+    Args:
+        cells: Sources of the executed cells, in order.
+
+    Raises:
+        ConfigError: If the injected cell assigns a name that the cell before it does not.
+    """
+    for before, cell in pairwise(cells):
+        if not cell.startswith("# Parameters"):
+            continue
+        known = sorted(set(_assigned_names(before)))
+        for name in _assigned_names(cell):
+            if name not in known:
+                raise ConfigError(
+                    f"unknown notebook parameter {name!r}{_nearest(name, known)}; "
+                    f"the notebook has {', '.join(known)}"
+                )
+
+
+def _assigned_names(source: str) -> Iterator[str]:
+    """Names that plain or annotated assignments of a cell bind."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+
+
+def _apply_override(values: dict[str, Any], item: str) -> None:
+    """Put ``a.b=value`` into a nested mapping, in place."""
+    key, equals, text = item.partition("=")
+    if not equals:
+        raise ConfigError(f"an override must read key=value, got {item!r}")
+    *sections, last = key.strip().split(".")
+    _check_path(key.strip())
+    for section in sections:  # copied on the way: two sections may be one by a YAML alias
+        inner = values.get(section)
+        values[section] = dict(inner) if isinstance(inner, dict) else {}
+        values = values[section]
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{key}: {text!r} is not valid YAML") from error
+
+
+def _check_path(key: str) -> None:
+    """Raise with the nearest full key unless ``key`` is one."""
+    known = list(_paths(Config, ""))
+    if key not in known:
+        raise ConfigError(f"unknown key {key!r}{_nearest(key, known)}")
+
+
+def _paths(kind: type, prefix: str) -> Iterator[str]:
+    """All dotted keys below a dataclass, sections included."""
+    for name, hint in get_type_hints(kind).items():
+        yield prefix + name
+        section = _dataclass_of(hint)
+        if section is not None:
+            yield from _paths(section, f"{prefix}{name}.")
+
+
+def _dataclass_of(hint: Any) -> type | None:
+    """Return the dataclass in a hint such as ``SimulateConfig | None``, if there is one."""
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return next((kind for kind in options if dataclasses.is_dataclass(kind)), None)
+
+
+def _nearest(key: str, known: Sequence[str]) -> str:
+    """Return ``"; did you mean 'x'?"``, or nothing where no key is near."""
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _build(kind: type, values: Any, path: str) -> Any:
+    """Build a dataclass from a mapping, checking every key and value."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path or 'the file'} must be a section of keys, got {values!r}")
+    hints = get_type_hints(kind)
+    prefix = f"{path}." if path else ""
+    for key in values:
+        if key not in hints:
+            _check_path(f"{prefix}{key}")
+    built = {key: _convert(hints[key], value, prefix + key) for key, value in values.items()}
+    try:
+        return kind(**built)
+    except (TypeError, ValueError) as error:  # a field is missing, or the sizes do not agree
+        raise ConfigError(f"{path or 'the file'}: {error}") from error
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    """Return ``value`` as the type a field asks for."""
+    origin = get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, path)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in get_args(hint):
+            return None
+        (hint,) = (option for option in get_args(hint) if option is not type(None))
+        return _convert(hint, value, path)
+    if origin is Literal:
+        value = "no" if value is False and "no" in get_args(hint) else value  # YAML 1.1
+        if value not in get_args(hint):
+            options = ", ".join(map(str, get_args(hint)))
+            raise ConfigError(f"{path} must be one of {options}, got {value!r}")
+        return value
+    if origin is tuple:
+        inner = get_args(hint)
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{path} must be a list, got {value!r}")
+        if inner[-1] is Ellipsis:
+            inner = inner[:1] * len(value)
+        if len(inner) != len(value):
+            raise ConfigError(f"{path} must have {len(inner)} entries, got {value!r}")
+        pairs = zip(inner, value, strict=True)
+        return tuple(_convert(kind, v, f"{path}[{k}]") for k, (kind, v) in enumerate(pairs))
+    if hint is float and not isinstance(value, bool):
+        try:
+            return float(value)  # PyYAML reads 5e-5 as a string
+        except (TypeError, ValueError):
+            pass
+    elif type(value) is hint:
+        return value
+    raise ConfigError(f"{path} must be {hint.__name__}, got {value!r}")
+
+
+def _plain(value: Any) -> Any:
+    """Turn nested dataclasses and tuples into dicts and lists."""
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,346 @@
+"""Whole runs: a configuration becomes trained weights, and those become results."""
+
+import dataclasses
+import json
+import logging
+import platform
+import subprocess
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+import torch
+import yaml
+from accelerate import PartialState
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+
+from radiodiff.checkpoint import load_weights, newest_checkpoint, write_atomically
+from radiodiff.config import Config, ConfigError, load_config, project_root, save_config
+from radiodiff.data import RadioMapSeer, path_gain_db, transmitter_cell
+from radiodiff.evaluate import Baselines, evaluate, model_predictor
+from radiodiff.models import AutoencoderKL
+from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.plots import plot_predictions
+from radiodiff.simulate import simulate_dataset
+from radiodiff.tasks import AutoencoderTask, DiffusionTask, measure_latent_scale
+from radiodiff.trainer import train
+
+__all__ = [
+    "default_run_dir",
+    "evaluate_run",
+    "log_progress",
+    "make_dataset",
+    "show_log",
+    "train_run",
+]
+
+logger = logging.getLogger(__name__)
+
+#: Sections and fields that may change between a run and its continuation.
+_FREE_KEYS = (
+    "evaluate",
+    "max_steps",
+    "log_every",
+    "sample_every",
+    "sample_before",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "workers",
+    "root",
+)
+
+_LATENT_SCALE_BATCHES = 16
+_FIGURE_MAPS = 4
+
+
+def default_run_dir(config: Config) -> Path:
+    """Return ``runs/<name>`` below the project's root."""
+    return project_root() / "runs" / config.name
+
+
+def make_dataset(config: Config, split: Literal["train", "val", "test"]) -> RadioMapSeer:
+    """Open a split of the run's dataset, simulating the dataset first if the configuration says so.
+
+    Args:
+        config: Its ``data`` section is used.
+        split: Which cities.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        DatasetError: If the folder is not a dataset.
+        ValueError: If the folder holds a dataset simulated with other settings.
+    """
+    root = Path(config.data.root)
+    root = root if root.is_absolute() else project_root() / root
+    wanted = config.data.simulate
+    if wanted is not None:
+        with PartialState().main_process_first():
+            simulate_dataset(
+                root,
+                maps=wanted.maps,
+                transmitters=wanted.transmitters,
+                size=wanted.size,
+                cell_size_m=wanted.cell_size_m,
+                seed=wanted.seed,
+                workers=wanted.workers,
+                progress=log_progress("simulated %d of %d city tiles"),
+            )
+    return RadioMapSeer(root, split, simulation=config.data.simulation, cars=config.data.cars)
+
+
+def show_log(stream: TextIO, pattern: str = "%(message)s") -> None:
+    """Send the package's progress lines to a stream, and only there.
+
+    Args:
+        stream: Where the lines go, e.g. ``sys.stdout`` in a notebook.
+        pattern: Format of a line, as in `logging.Formatter`.
+    """
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter(pattern, datefmt="%H:%M:%S"))
+    package = logging.getLogger("radiodiff")
+    package.handlers = [handler]
+    package.propagate = False
+    package.setLevel(logging.INFO)
+
+
+def log_progress(message: str, *, interval_s: float = 5.0) -> Any:
+    """Return a progress callback that logs ``message % (done, total)`` now and then."""
+    last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        if done == total or time.monotonic() - last >= interval_s:
+            last = time.monotonic()
+            logger.info(message, done, total)
+
+    return report
+
+
+def train_run(
+    config: Config, run_dir: Path | None = None, *, resume: bool | Literal["auto"] = "auto"
+) -> Path:
+    """Train both stages and return the run folder, which `RadioDiffPipeline.from_run` reads.
+
+    The folder receives ``config.yaml`` (resolved) before the first step, one folder a stage, and
+    ``autoencoder.safetensors``, ``diffusion.safetensors`` and ``latents.json`` as they are
+    finished. Calling it again goes on from the newest checkpoint.
+
+    Args:
+        config: The run.
+        run_dir: Folder of the run; ``runs/<name>`` if ``None``.
+        resume: ``True`` needs a checkpoint, ``"auto"`` uses one if present, ``False`` requires
+            that there is none.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        ConfigError: If the folder holds a run with another configuration.
+        FileNotFoundError: If ``resume`` is ``True`` and there is no checkpoint.
+        FileExistsError: If ``resume`` is ``False`` and there is one.
+        NonFiniteLossError: If a loss is not finite.
+    """
+    run_dir = Path(run_dir) if run_dir is not None else default_run_dir(config)
+    stages = ("autoencoder", "diffusion")
+    found = [s for s in stages if newest_checkpoint(run_dir / s / "checkpoints") is not None]
+    if resume is True and not found:
+        raise FileNotFoundError(f"resume is true, but {run_dir} holds no checkpoint")
+    if resume is False and found:
+        raise FileExistsError(f"resume is false, but {run_dir} holds a run: name another run_dir")
+    _check_same_run(config, run_dir)
+    state = PartialState()
+    if state.is_main_process:
+        save_config(config, run_dir / "config.yaml")
+    dataset = make_dataset(config, "train")
+    logger.info("%d training maps of %d tiles in %s", len(dataset), len(dataset.maps), dataset.root)
+    settings: dict[str, Any] = {"seed": config.seed, "workers": config.data.workers}
+    task = _seeded(config.seed, AutoencoderTask, config)
+    weights = train(task, dataset, config.train_autoencoder, run_dir, **settings)
+    autoencoder = AutoencoderKL(config.autoencoder)
+    load_weights(autoencoder, weights)
+    scale = _latent_scale(config, autoencoder.to(state.device).eval(), dataset, run_dir)
+    task = _seeded(config.seed + 1, DiffusionTask, config, autoencoder, scale)
+    train(task, dataset, config.train, run_dir, **settings)
+    return run_dir
+
+
+def _check_same_run(config: Config, run_dir: Path) -> None:
+    """Refuse to continue a run under a configuration that would make it another run."""
+    path = run_dir / "config.yaml"
+    if not path.is_file():
+        return
+
+    def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+        if not dataclasses.is_dataclass(value):
+            return {prefix[:-1]: value}
+        rows: dict[str, Any] = {}
+        for field in dataclasses.fields(value):
+            rows |= flat(getattr(value, field.name), f"{prefix}{field.name}.")
+        return rows
+
+    old, new = flat(load_config(path)), flat(config)
+    changed = [
+        f"{key} was {old.get(key)!r}, is {new.get(key)!r}"
+        for key in sorted(old | new)
+        if old.get(key) != new.get(key) and not set(key.split(".")) & set(_FREE_KEYS)
+    ]
+    if changed:
+        raise ConfigError(
+            f"{run_dir} holds a run with another configuration ({'; '.join(changed)}): "
+            "choose another run folder or delete that one"
+        )
+
+
+def _seeded(seed: int, make: Any, *arguments: Any) -> nn.Module:
+    """Build a task whose weights depend on the seed alone; global generators stay as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(seed)
+        return make(*arguments)
+
+
+def _latent_scale(
+    config: Config, autoencoder: AutoencoderKL, dataset: RadioMapSeer, run_dir: Path
+) -> float:
+    """Return the configured or measured latent scale and keep it in ``latents.json``."""
+    path = run_dir / "latents.json"
+    if path.is_file():
+        return json.loads(path.read_text())["latent_scale"]
+    scale = config.diffusion.latent_scale
+    if scale is None:
+        device = next(autoencoder.parameters()).device
+        every = max(1, len(dataset) // (_LATENT_SCALE_BATCHES * 16))
+        loader = DataLoader(Subset(dataset, range(0, len(dataset), every)), batch_size=16)
+        batches = (
+            batch._replace(radio_map=batch.radio_map.to(device))
+            for batch in islice(loader, _LATENT_SCALE_BATCHES)
+        )
+        generator = torch.Generator(device).manual_seed(config.seed)
+        scale = measure_latent_scale(autoencoder, batches, generator)
+        logger.info("latent scale %.4f, measured on training maps", scale)
+    if PartialState().is_main_process:
+        write_atomically(path, json.dumps({"latent_scale": scale}))
+    PartialState().wait_for_everyone()
+    return scale
+
+
+def evaluate_run(run_dir: Path, results_dir: Path, *, device: str | None = None) -> dict[str, Any]:
+    """Score a run and its baselines on held-out cities; write numbers with provenance and a figure.
+
+    Args:
+        run_dir: Folder of a finished run.
+        results_dir: Receives ``metrics.json`` and ``predictions.png``.
+        device: Where the networks run; a GPU if there is one.
+
+    Returns:
+        The content of ``metrics.json``.
+
+    Raises:
+        FileNotFoundError: If the run has not finished.
+        DatasetError: If its dataset is not there.
+    """
+    began = time.monotonic()
+    run_dir, results_dir = Path(run_dir), Path(results_dir)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline = RadioDiffPipeline.from_run(run_dir, device=device)
+    config = pipeline.config
+    training = make_dataset(config, "train")
+    held_out = RadioMapSeer(
+        training.root,
+        config.evaluate.split,
+        simulation=config.data.simulation,
+        cars=config.data.cars,
+        max_maps=config.evaluate.max_maps,
+    )
+    model = model_predictor(pipeline, config.evaluate)
+    predictors = {"radiodiff": model, **Baselines.fit(training).predictors()}
+    result = evaluate(predictors, held_out, config.evaluate)
+    figure = plot_predictions(_figure_rows(held_out, model))
+    results_dir.mkdir(parents=True, exist_ok=True)
+    figure.savefig(results_dir / "predictions.png", dpi=110)
+    seconds = {stage: _stage_seconds(run_dir, stage) for stage in ("autoencoder", "diffusion")}
+    seconds["evaluation"] = time.monotonic() - began
+    result |= {
+        "run": config.name,
+        "seed": config.seed,
+        "commit": _commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else _processor(),
+        "versions": {
+            name: version(name) for name in ("radiodiff", "torch", "numpy", "numba", "accelerate")
+        }
+        | {"python": platform.python_version()},
+        "data": _describe(training, held_out),
+        "wall_time_s": {name: round(value, 1) for name, value in seconds.items()}
+        | {"total": round(sum(seconds.values()), 1)},
+        "config": yaml.safe_load((run_dir / "config.yaml").read_text()),
+    }
+    write_atomically(results_dir / "metrics.json", json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def _figure_rows(dataset: RadioMapSeer, model: Any) -> list[dict[str, object]]:
+    """Truth and prediction of the first transmitter of a few tiles."""
+    firsts: dict[int, int] = {}
+    for index, (map_id, _) in enumerate(dataset.pairs):
+        firsts.setdefault(map_id, index)
+    chosen = list(firsts.values())[:_FIGURE_MAPS]
+    samples = [dataset[index] for index in chosen]
+    predictions = model(next(iter(DataLoader(samples, batch_size=len(samples)))))
+    return [
+        {
+            "name": sample.name,
+            "truth_db": path_gain_db(sample),
+            "prediction_db": prediction[0].numpy(),
+            "building_mask": ~sample.outdoor_mask[0].numpy(),
+            "transmitter_cell": transmitter_cell(sample),
+        }
+        for sample, prediction in zip(samples, predictions, strict=True)
+    ]
+
+
+def _describe(training: RadioMapSeer, held_out: RadioMapSeer) -> dict[str, Any]:
+    """Say what the numbers were computed on."""
+    manifest = training.root / "dataset.json"
+    described = json.loads(manifest.read_text()) if manifest.is_file() else {}
+    cities = {row["id"]: row["city"] for row in described.pop("maps", [])}
+    return {
+        "source": "simulated" if described else "RadioMapSeer",
+        **described,
+        **{
+            dataset.split: {
+                "tiles": len(dataset.maps),
+                "maps": len(dataset),
+                "cities": sorted({cities[m] for m in dataset.maps if m in cities}),
+            }
+            for dataset in (training, held_out)
+        },
+    }
+
+
+def _stage_seconds(run_dir: Path, stage: str) -> float:
+    """Training time of a stage over all its interruptions [s]."""
+    checkpoint = newest_checkpoint(run_dir / stage / "checkpoints")
+    if checkpoint is None:
+        return 0.0
+    return json.loads((checkpoint / "state.json").read_text())["seconds"]
+
+
+def _commit() -> str:
+    """Return the commit of the checkout, ``-dirty`` if files differ, ``unknown`` outside git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def _processor() -> str:
+    """Return the processor's name and the number of threads torch uses."""
+    name = platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} threads"

@@ -1,0 +1,134 @@
+"""Errors of predicted radio maps: one value per map, so that no result depends on batch size.
+
+All functions take batches of shape ``(b, 1, h, w)`` and return shape ``(b,)``. Gray levels are in
+[0, 1], path gains in [dB]; a mask picks the cells that count. NMSE belongs to the gray level: in
+dB the ratio has no meaning, since the dB scale has no natural zero.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["nmse", "psnr", "rmse", "ssim"]
+
+
+def _check(prediction: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the weights of the cells, shape ``(b, n)``, after checking shapes."""
+    if prediction.shape != target.shape or target.ndim != 4:
+        raise ValueError(
+            "prediction and target must share one shape (b, 1, h, w), got "
+            f"{tuple(prediction.shape)} and {tuple(target.shape)}"
+        )
+    if mask is None:
+        return torch.ones_like(target, dtype=torch.float64).flatten(1)
+    if mask.shape != target.shape:
+        raise ValueError(f"mask must have shape {tuple(target.shape)}, got {tuple(mask.shape)}")
+    if not mask.flatten(1).any(1).all():
+        raise ValueError("each map needs at least one cell that counts, got an empty mask")
+    return mask.to(torch.float64).flatten(1)
+
+
+def _mean_square(values: Tensor, weights: Tensor) -> Tensor:
+    """Mean square of ``values`` over the cells that count, shape ``(b,)``."""
+    values = values.to(torch.float64).flatten(1)
+    values = torch.where(weights > 0, values, 0.0)  # NaN inside buildings must not leak
+    return (values.square() * weights).sum(1) / weights.sum(1)
+
+
+def nmse(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Squared error over squared target of each map, in gray level (eq. ``nmse``).
+
+    Args:
+        prediction: Gray levels, shape ``(b, 1, h, w)``.
+        target: Gray levels, shape ``(b, 1, h, w)``.
+        mask: Cells that count, shape ``(b, 1, h, w)``; all if ``None``.
+
+    Returns:
+        ``sum((p - g)^2) / sum(g^2)``, shape ``(b,)``; the zero map scores 1.
+
+    Raises:
+        ValueError: If shapes differ, a mask is empty or a target is zero everywhere.
+    """
+    weights = _check(prediction, target, mask)
+    power = _mean_square(target, weights)
+    if not (power > 0).all():
+        raise ValueError("NMSE needs a target that is not zero everywhere")
+    return _mean_square(prediction - target, weights) / power
+
+
+def rmse(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Root-mean-square error of each map, in the unit of its arguments (eq. ``rmse``).
+
+    Args:
+        prediction: Gray levels [1] or path gain [dB], shape ``(b, 1, h, w)``.
+        target: The same quantity, shape ``(b, 1, h, w)``.
+        mask: Cells that count, shape ``(b, 1, h, w)``; all if ``None``.
+
+    Returns:
+        One error per map, shape ``(b,)``.
+
+    Raises:
+        ValueError: If shapes differ or a mask is empty.
+    """
+    weights = _check(prediction, target, mask)
+    return _mean_square(prediction - target, weights).sqrt()
+
+
+def psnr(
+    prediction: Tensor, target: Tensor, mask: Tensor | None = None, *, data_range: float = 1.0
+) -> Tensor:
+    """Peak signal-to-noise ratio of each map [dB] (eq. ``psnr``).
+
+    Args:
+        prediction: Gray levels, shape ``(b, 1, h, w)``.
+        target: Gray levels, shape ``(b, 1, h, w)``.
+        mask: Cells that count, shape ``(b, 1, h, w)``; all if ``None``.
+        data_range: Span of the scale [1]; fixed, never taken from the data.
+
+    Returns:
+        ``10 log10(data_range^2 / MSE)``, shape ``(b,)``; infinite for a perfect map.
+
+    Raises:
+        ValueError: If shapes differ or a mask is empty.
+    """
+    weights = _check(prediction, target, mask)
+    return 10 * torch.log10(data_range**2 / _mean_square(prediction - target, weights))
+
+
+def ssim(prediction: Tensor, target: Tensor, *, data_range: float = 1.0) -> Tensor:
+    """Structural similarity of each map, Gaussian window 11 x 11 with sigma 1.5.
+
+    Means over the cells whose window lies inside the map, as Wang et al., *Image Quality
+    Assessment: From Error Visibility to Structural Similarity*, IEEE TIP 2004, with
+    ``K_1 = 0.01`` and ``K_2 = 0.03``. It uses every cell: a window has no meaning under a mask.
+
+    Args:
+        prediction: Gray levels, shape ``(b, 1, h, w)``, sides of 11 or more.
+        target: Gray levels, shape ``(b, 1, h, w)``.
+        data_range: Span of the scale [1]; fixed, never taken from the data.
+
+    Returns:
+        One similarity per map, shape ``(b,)``.
+
+    Raises:
+        ValueError: If shapes differ or a side is shorter than the window.
+    """
+    _check(prediction, target, None)
+    if min(target.shape[-2:]) < 11:
+        raise ValueError(f"SSIM needs sides of 11 or more, got {tuple(target.shape[-2:])}")
+    p, g = prediction.to(torch.float64), target.to(torch.float64)
+    offsets = torch.arange(-5, 6, dtype=torch.float64, device=g.device)
+    line = torch.exp(-(offsets**2) / (2 * 1.5**2))
+    line = line / line.sum()
+    kernel = (line[:, None] * line[None, :]).expand(1, 1, 11, 11)
+
+    def blur(x: Tensor) -> Tensor:
+        return functional.conv2d(x, kernel)
+
+    mean_p, mean_g = blur(p), blur(g)
+    var_p, var_g = blur(p * p) - mean_p**2, blur(g * g) - mean_g**2
+    cov = blur(p * g) - mean_p * mean_g
+    c_1, c_2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    value = (2 * mean_p * mean_g + c_1) * (2 * cov + c_2)
+    value = value / ((mean_p**2 + mean_g**2 + c_1) * (var_p + var_g + c_2))
+    return value.flatten(1).mean(1)

@@ -1,0 +1,42 @@
+"""The networks: tensors in, tensors out. No files, no time-stepping, no losses."""
+
+from torch import nn
+
+from radiodiff.models.attention import (
+    Attention,
+    LinearAttention,
+    RelationBlock,
+    WindowedCrossAttention,
+)
+from radiodiff.models.autoencoder import AutoencoderConfig, AutoencoderKL, DiagonalGaussian
+from radiodiff.models.condition import ConvEncoder, ConvEncoderConfig
+from radiodiff.models.discriminator import PatchDiscriminator
+from radiodiff.models.swin import SwinConfig, SwinEncoder
+from radiodiff.models.unet import FourierFilter, UNet, UNetConfig, UNetOutput
+from radiodiff.models.vgg import VGG16Features
+
+__all__ = [
+    "Attention",
+    "AutoencoderConfig",
+    "AutoencoderKL",
+    "ConvEncoder",
+    "ConvEncoderConfig",
+    "DiagonalGaussian",
+    "FourierFilter",
+    "LinearAttention",
+    "PatchDiscriminator",
+    "RelationBlock",
+    "SwinConfig",
+    "SwinEncoder",
+    "UNet",
+    "UNetConfig",
+    "UNetOutput",
+    "VGG16Features",
+    "WindowedCrossAttention",
+    "parameter_count",
+]
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Return the number of parameters of a module, frozen ones included."""
+    return sum(parameter.numel() for parameter in module.parameters())

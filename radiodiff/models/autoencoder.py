@@ -1,0 +1,343 @@
+"""The first stage: a convolutional autoencoder with a Gaussian latent (KL autoencoder).
+
+Source: Rombach et al., *High-Resolution Image Synthesis with Latent Diffusion Models*,
+arXiv:2112.10752. The network is fully convolutional apart from one attention over the latent
+cells, so every image whose sides are multiples of ``downsampling`` is accepted.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["AutoencoderConfig", "AutoencoderKL", "DiagonalGaussian"]
+
+NORM_GROUPS = 32
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Size of an :class:`AutoencoderKL`; the defaults are those of the reference code."""
+
+    in_channels: int = 1
+    """Channels of the map, for the encoder's input and the decoder's output."""
+    latent_channels: int = 3
+    """Channels of the latent."""
+    width: int = 128
+    """Channels at full resolution; a multiple of 32 (the groups of the normalisation)."""
+    multipliers: tuple[int, ...] = (1, 2, 4)
+    """Channels of each level in units of ``width``; each level after the first halves the sides."""
+    blocks: int = 2
+    """Residual blocks per level of the encoder; the decoder has one more."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes the normalisation cannot group.
+
+        Raises:
+            ValueError: If ``width`` is no positive multiple of 32 or there is no level.
+        """
+        if self.width < NORM_GROUPS or self.width % NORM_GROUPS:
+            raise ValueError(f"width must be a multiple of {NORM_GROUPS}, got {self.width}")
+        if not self.multipliers:
+            raise ValueError("multipliers must name at least one level, got ()")
+
+    @property
+    def downsampling(self) -> int:
+        """Cells of the map per cell of the latent, along one side."""
+        return 2 ** (len(self.multipliers) - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class DiagonalGaussian:
+    """A normal distribution with independent entries, one per entry of ``mean``."""
+
+    mean: Tensor
+    """Means, shape ``(b, c, h, w)``."""
+    log_variance: Tensor
+    """Natural logarithms of the variances, shape ``(b, c, h, w)``."""
+
+    def sample(
+        self, generator: torch.Generator | None = None, *, noise: Tensor | None = None
+    ) -> Tensor:
+        """Draw ``mean + exp(log_variance / 2) * noise``.
+
+        Args:
+            generator: Source of the noise, on the device of ``mean``; the global generator of
+                that device if ``None``.
+            noise: Standard normal numbers to use instead of drawing, shape ``(b, c, h, w)``.
+
+        Returns:
+            One draw, shape ``(b, c, h, w)``.
+
+        Raises:
+            ValueError: If ``noise`` has another shape than ``mean``.
+        """
+        # As upstream, but for the device: upstream always draws on the CPU.
+        if noise is None:
+            noise = torch.randn(
+                self.mean.shape,
+                generator=generator,
+                device=self.mean.device,
+                dtype=self.mean.dtype,
+            )
+        if noise.shape != self.mean.shape:
+            raise ValueError(
+                f"noise must have the shape of the mean, {tuple(self.mean.shape)}, "
+                f"got {tuple(noise.shape)}"
+            )
+        return self.mean + (0.5 * self.log_variance).exp() * noise
+
+    def mode(self) -> Tensor:
+        """Return the most likely value, the mean, shape ``(b, c, h, w)``."""
+        return self.mean
+
+    def kl(self) -> Tensor:
+        """Return the divergence from the standard normal [nat], summed per map, shape ``(b,)``."""
+        variance = self.log_variance.exp()
+        return 0.5 * (self.mean**2 + variance - 1 - self.log_variance).flatten(1).sum(1)
+
+
+class AutoencoderKL(nn.Module):
+    """Maps radio maps to Gaussian latents and latents back to radio maps.
+
+    Args:
+        config: Size of the network.
+    """
+
+    def __init__(self, config: AutoencoderConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or AutoencoderConfig()
+        latent = self.config.latent_channels
+        self.encoder = Encoder(self.config)
+        self.decoder = Decoder(self.config)
+        self.quant_conv = nn.Conv2d(2 * latent, 2 * latent, 1)
+        self.post_quant_conv = nn.Conv2d(latent, latent, 1)
+
+    @property
+    def downsampling(self) -> int:
+        """Cells of the map per cell of the latent, along one side."""
+        return self.config.downsampling
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """Weight of the last convolution, where adversarial gradients are balanced."""
+        return self.decoder.conv_out.weight
+
+    def encode(self, radio_map: Tensor) -> DiagonalGaussian:
+        """Return the distribution of the latent of a map.
+
+        Args:
+            radio_map: Maps in [-1, 1], shape ``(b, 1, h, w)``; ``h`` and ``w`` are multiples of
+                ``downsampling``.
+
+        Returns:
+            Latent distribution, shape ``(b, c, h / 4, w / 4)`` at the default size; logarithmic
+            variances lie in [-30, 20].
+
+        Raises:
+            ValueError: If the channels are wrong or a side is no multiple of ``downsampling``.
+        """
+        expected = self.config.in_channels
+        if radio_map.ndim != 4 or radio_map.shape[1] != expected:
+            raise ValueError(
+                f"expected maps of shape (b, {expected}, h, w), got {tuple(radio_map.shape)}"
+            )
+        height, width = radio_map.shape[-2:]
+        factor = self.downsampling
+        if height % factor or width % factor:
+            raise ValueError(
+                f"expected a multiple of {factor} for both sides, got {height} x {width}; "
+                "pad or crop the map"
+            )
+        moments = self.quant_conv(self.encoder(radio_map))
+        mean, log_variance = moments.chunk(2, dim=1)
+        return DiagonalGaussian(mean, log_variance.clamp(-30.0, 20.0))
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Return the map of a latent.
+
+        Args:
+            latent: Latents, shape ``(b, c, h, w)``.
+
+        Returns:
+            Maps, nominally in [-1, 1] but not clamped, shape ``(b, 1, 4 h, 4 w)`` at the default
+            size.
+
+        Raises:
+            ValueError: If the latent has the wrong number of channels.
+        """
+        expected = self.config.latent_channels
+        if latent.ndim != 4 or latent.shape[1] != expected:
+            raise ValueError(
+                f"expected latents of shape (b, {expected}, h, w), got {tuple(latent.shape)}"
+            )
+        return self.decoder(self.post_quant_conv(latent))
+
+    def forward(
+        self,
+        radio_map: Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        noise: Tensor | None = None,
+    ) -> tuple[Tensor, DiagonalGaussian]:
+        """Encode, draw a latent and decode it.
+
+        Args:
+            radio_map: Maps in [-1, 1], shape ``(b, 1, h, w)``.
+            generator: Source of the noise; see :meth:`DiagonalGaussian.sample`.
+            noise: Noise to use instead of drawing, shape ``(b, c, h / 4, w / 4)``.
+
+        Returns:
+            Reconstructions, shape ``(b, 1, h, w)``, and the latent distribution.
+        """
+        posterior = self.encode(radio_map)
+        return self.decode(posterior.sample(generator, noise=noise)), posterior
+
+
+class Encoder(nn.Module):
+    """Radio maps to the moments of the latent, ``(b, 1, h, w) -> (b, 2 c, h / 4, w / 4)``."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        widths = [config.width * m for m in config.multipliers]
+        self.conv_in = nn.Conv2d(config.in_channels, config.width, 3, padding=1)
+        self.levels = nn.ModuleList()
+        channels = config.width
+        for i, width in enumerate(widths):
+            is_last = i == len(widths) - 1
+            resample = nn.Identity() if is_last else Downsample(width)
+            self.levels.append(Level(channels, width, config.blocks, resample))
+            channels = width
+        self.middle = make_middle(channels)
+        self.norm_out = make_norm(channels)
+        self.conv_out = nn.Conv2d(channels, 2 * config.latent_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return mean and logarithmic variance, stacked along the channels."""
+        x = self.conv_in(x)
+        for level in self.levels:
+            x = level(x)
+        x = self.middle(x)
+        return self.conv_out(functional.silu(self.norm_out(x)))
+
+
+class Decoder(nn.Module):
+    """Latents to radio maps, ``(b, c, h, w) -> (b, 1, 4 h, 4 w)``."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        widths = [config.width * m for m in config.multipliers]
+        channels = widths[-1]
+        self.conv_in = nn.Conv2d(config.latent_channels, channels, 3, padding=1)
+        self.middle = make_middle(channels)
+        levels = []
+        for i, width in reversed(list(enumerate(widths))):
+            resample = nn.Identity() if i == 0 else Upsample(width)
+            levels.append(Level(channels, width, config.blocks + 1, resample))
+            channels = width
+        # Level 0 has full resolution, as in the encoder; the forward pass runs from the last.
+        self.levels = nn.ModuleList(reversed(levels))
+        self.norm_out = make_norm(channels)
+        self.conv_out = nn.Conv2d(channels, config.in_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the map; the range is not limited."""
+        x = self.middle(self.conv_in(x))
+        for level in reversed(self.levels):
+            x = level(x)
+        return self.conv_out(functional.silu(self.norm_out(x)))
+
+
+class Level(nn.Module):
+    """Residual blocks at one resolution, then a change of resolution."""
+
+    def __init__(self, channels: int, width: int, blocks: int, resample: nn.Module) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(
+            *(ResidualBlock(channels if i == 0 else width, width) for i in range(blocks))
+        )
+        self.resample = resample
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features of the next level."""
+        return self.resample(self.blocks(x))
+
+
+class ResidualBlock(nn.Module):
+    """Norm, swish and convolution, twice, plus a shortcut."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.norm1 = make_norm(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.norm2 = make_norm(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        is_same = in_channels == out_channels
+        self.shortcut = nn.Identity() if is_same else nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``shortcut(x)`` plus the residual."""
+        residual = self.conv1(functional.silu(self.norm1(x)))
+        residual = self.conv2(functional.silu(self.norm2(residual)))
+        return self.shortcut(x) + residual
+
+
+class SpatialAttention(nn.Module):
+    """Self-attention of all cells with a single head, plus a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = make_norm(channels)
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.key = nn.Conv2d(channels, channels, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.projection = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` plus what each cell gathers from the others."""
+        normed = self.norm(x)
+        query, key, value = (
+            layer(normed).flatten(2).transpose(1, 2).unsqueeze(1)  # (b, 1, n, c)
+            for layer in (self.query, self.key, self.value)
+        )
+        mixed = functional.scaled_dot_product_attention(query, key, value)
+        return x + self.projection(mixed.squeeze(1).transpose(1, 2).reshape(x.shape))
+
+
+class Downsample(nn.Module):
+    """Halves the sides by a strided convolution, padded at the right and the bottom only."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(b, c, h / 2, w / 2)``."""
+        return self.conv(functional.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Doubles the sides by repetition, then convolves."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(b, c, 2 h, 2 w)``."""
+        return self.conv(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def make_norm(channels: int) -> nn.GroupNorm:
+    """Return the normalisation used throughout the autoencoder."""
+    return nn.GroupNorm(NORM_GROUPS, channels, eps=1e-6)
+
+
+def make_middle(channels: int) -> nn.Sequential:
+    """Return the block at the lowest resolution, the only one with attention."""
+    return nn.Sequential(
+        ResidualBlock(channels, channels),
+        SpatialAttention(channels),
+        ResidualBlock(channels, channels),
+    )

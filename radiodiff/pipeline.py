@@ -1,0 +1,158 @@
+"""From a trained run to path gain: buildings and a transmitter in, decibels out."""
+
+import json
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from radiodiff import units
+from radiodiff.checkpoint import load_weights
+from radiodiff.config import Config, load_config
+from radiodiff.data import network_condition
+from radiodiff.diffusion import Generators, Prediction, predict
+from radiodiff.models import AutoencoderKL, UNet
+from radiodiff.sampler import sample, uniform_schedule
+
+__all__ = ["RadioDiffPipeline", "map_generators"]
+
+
+class RadioDiffPipeline:
+    """A trained latent diffusion as a function of a city and a transmitter.
+
+    Args:
+        autoencoder: Decodes latents to radio maps.
+        unet: Denoising network with its condition encoder.
+        latent_scale: Factor that brought the autoencoder's latents to unit variance [1].
+        config: Configuration of the run.
+    """
+
+    def __init__(
+        self, autoencoder: AutoencoderKL, unet: UNet, latent_scale: float, config: Config
+    ) -> None:
+        self.autoencoder = autoencoder.eval()
+        self.unet = unet.eval()
+        self.latent_scale = latent_scale
+        self.config = config
+
+    @classmethod
+    def from_run(cls, run_dir: Path, *, device: str | torch.device = "cpu") -> "RadioDiffPipeline":
+        """Load the averaged weights of a finished run.
+
+        Args:
+            run_dir: Folder written by ``radiodiff train``.
+            device: Where the networks live.
+
+        Returns:
+            The pipeline, ready to call.
+
+        Raises:
+            FileNotFoundError: If the folder is not a run or a stage of it has not finished.
+            ValueError: If the weights do not fit the run's configuration.
+        """
+        run_dir = Path(run_dir)
+        if not (run_dir / "config.yaml").is_file():
+            raise FileNotFoundError(f"{run_dir} is not a run folder: it has no config.yaml")
+        config = load_config(run_dir / "config.yaml")
+        autoencoder, unet = AutoencoderKL(config.autoencoder), UNet(config.unet)
+        load_weights(autoencoder, run_dir / "autoencoder.safetensors")
+        load_weights(unet, run_dir / "diffusion.safetensors")
+        latents = json.loads((run_dir / "latents.json").read_text())
+        return cls(autoencoder.to(device), unet.to(device), latents["latent_scale"], config)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the networks."""
+        return next(self.unet.parameters()).device
+
+    @torch.no_grad()
+    def radio_maps(
+        self, condition: Tensor, *, steps: int = 5, generator: Generators = None
+    ) -> Tensor:
+        """Draw one radio map for each condition.
+
+        The condition is encoded once, not once a step.
+
+        Args:
+            condition: Channels in [0, 1] as datasets give them, shape ``(b, k, h, w)``.
+            steps: Denoiser calls.
+            generator: Source of the noise on the networks' device, one or one for each map.
+
+        Returns:
+            Radio maps in [-1, 1], shape ``(b, 1, h, w)``.
+
+        Raises:
+            ValueError: If ``steps`` is below 1 or the condition does not suit the network.
+        """
+        condition = network_condition(condition.to(self.device), self.config.unet.condition_inputs)
+        features = self.unet.encode_condition(condition)
+
+        def denoise(x_t: Tensor, t: Tensor) -> Prediction:
+            outputs = self.unet(x_t, t, features)
+            return predict(outputs, x_t, t, drift_skip=self.config.diffusion.drift_skip)
+
+        factor = self.autoencoder.downsampling
+        b, _, h, w = condition.shape
+        shape = (b, self.config.autoencoder.latent_channels, h // factor, w // factor)
+        if generator is None:
+            generator = torch.Generator(self.device)
+            generator.seed()
+        latents = sample(denoise, uniform_schedule(steps), shape=shape, generator=generator)
+        return self.autoencoder.decode(latents / self.latent_scale).clamp(-1, 1)
+
+    def __call__(
+        self,
+        building_mask: np.ndarray | Tensor,
+        transmitter_cell: tuple[int, int],
+        *,
+        steps: int = 5,
+        samples: int = 1,
+        generator: Generators = None,
+    ) -> Tensor:
+        """Predict the path gain of a transmitter in a city tile.
+
+        Args:
+            building_mask: True inside buildings, shape ``(h, w)``; sides are multiples of 4.
+            transmitter_cell: ``(row, col)`` of an outdoor cell; row 0 is the top.
+            steps: Denoiser calls per sample.
+            samples: Independent samples.
+            generator: Source of the noise, one or one for each sample; fresh noise if ``None``.
+
+        Returns:
+            Path gain [dB], NaN inside buildings, shape ``(samples, h, w)``.
+
+        Raises:
+            ValueError: If the mask is not a 2-D map, or the transmitter is outside the map or
+                inside a building, or ``samples`` or ``steps`` is below 1.
+        """
+        mask = torch.as_tensor(np.asarray(building_mask)).bool()
+        if mask.ndim != 2:
+            raise ValueError(f"building_mask must have shape (h, w), got {tuple(mask.shape)}")
+        if samples < 1:
+            raise ValueError(f"samples must be at least 1, got {samples}")
+        row, col = transmitter_cell
+        if not (0 <= row < mask.shape[0] and 0 <= col < mask.shape[1]):
+            raise ValueError(
+                f"transmitter_cell {(row, col)} lies outside the {tuple(mask.shape)} map"
+            )
+        if mask[row, col]:
+            raise ValueError(f"transmitter_cell {(row, col)} is inside a building: move it outside")
+        transmitter = torch.zeros_like(mask)
+        transmitter[row, col] = True
+        condition = torch.stack([mask, transmitter]).float().expand(samples, -1, -1, -1)
+        radio_maps = self.radio_maps(condition, steps=steps, generator=generator)
+        path_gain_db = units.model_to_path_gain_db(radio_maps[:, 0])
+        return path_gain_db.masked_fill(mask.to(path_gain_db.device), torch.nan)
+
+
+def map_generators(
+    names: Sequence[str], seed: int, device: str | torch.device = "cpu"
+) -> list[torch.Generator]:
+    """Return one generator for each map, a function of its name and a seed alone."""
+    return [
+        torch.Generator(device).manual_seed((seed << 32) + zlib.crc32(name.encode()))
+        for name in names
+    ]

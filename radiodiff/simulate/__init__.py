@@ -1,0 +1,34 @@
+"""Radio maps without a download: real and invented cities, and the dominant path through them.
+
+`city_tile` gives building outlines, `DominantPath` the path gain [dB] round them, and
+`simulate_dataset` a folder of maps in RadioMapSeer's layout.
+"""
+
+from radiodiff.simulate.cities import (
+    ATTRIBUTION,
+    CITY_NAMES,
+    SPLIT_OF_CITY,
+    city_tile,
+    load_city,
+    place_transmitters,
+    procedural_tile,
+    rasterize,
+)
+from radiodiff.simulate.dataset import city_of_map, simulate_dataset
+from radiodiff.simulate.dominant_path import DominantPath, DominantPathConstants, PathMap
+
+__all__ = [
+    "ATTRIBUTION",
+    "CITY_NAMES",
+    "SPLIT_OF_CITY",
+    "DominantPath",
+    "DominantPathConstants",
+    "PathMap",
+    "city_of_map",
+    "city_tile",
+    "load_city",
+    "place_transmitters",
+    "procedural_tile",
+    "rasterize",
+    "simulate_dataset",
+]

@@ -1,0 +1,243 @@
+"""What one training step means: the two stages as modules whose ``forward`` is a loss.
+
+The trainer knows only `Task`. A task is one ``nn.Module``, so that a distributed wrapper sees
+every forward pass and synchronises its gradients (audit T2). Networks that are only used, not
+trained, stay outside the module: they are in no checkpoint and in no average (audit V8, T10).
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from radiodiff.config import Config
+from radiodiff.data import RadioMapSample, network_condition
+from radiodiff.diffusion import ConstantSDE, diffusion_loss, predict, standard_normal
+from radiodiff.losses import (
+    PerceptualLoss,
+    adaptive_weight,
+    discriminator_loss,
+    generator_loss,
+    reconstruction_error,
+)
+from radiodiff.models import AutoencoderKL, PatchDiscriminator, UNet, parameter_count
+from radiodiff.pipeline import RadioDiffPipeline
+
+__all__ = ["AutoencoderTask", "DiffusionTask", "StepLoss", "Task"]
+
+
+class StepLoss(NamedTuple):
+    """Loss of one micro-batch and the terms worth logging."""
+
+    loss: Tensor
+    """Scalar to differentiate."""
+    terms: dict[str, Tensor]
+    """Detached scalars, logged under their names."""
+
+
+class Task(Protocol):
+    """What the trainer needs to know about a stage; implementations are ``nn.Module``."""
+
+    name: str
+    """Folder of checkpoints and prefix of logged scalars."""
+    passes: tuple[str, ...]
+    """Names of the optimizers, in the order in which one step runs them."""
+    frozen: tuple[nn.Module, ...]
+    """Networks that are used but not trained; the trainer moves them to its device."""
+    averaged: nn.Module
+    """The network whose moving average is sampled from and exported."""
+
+    def parameters_of(self, pass_name: str) -> list[nn.Parameter]:
+        """Return what a pass optimises."""
+
+    def __call__(
+        self, batch: RadioMapSample, pass_name: str, step: int, generator: torch.Generator
+    ) -> StepLoss:
+        """Return the loss of a pass on a batch at a step (0, 1, ...)."""
+
+    def sample(
+        self, network: nn.Module, batch: RadioMapSample, generator: torch.Generator
+    ) -> Tensor:
+        """Return what ``network`` makes of a batch, in [-1, 1], shape ``(b, 1, h, w)``."""
+
+    def sizes(self) -> dict[str, int]:
+        """Return parameter counts to print."""
+
+
+class AutoencoderTask(nn.Module):
+    """First stage: reconstruct radio maps through a small latent.
+
+    The generator pass minimises reconstruction (absolute plus squared error, summed over cells)
+    plus the perceptual, KL and adversarial terms; the discriminator pass, on fresh posterior
+    noise, its hinge loss. Source: the public RadioDiff code and its ancestors, see
+    `radiodiff.losses`.
+
+    Args:
+        config: Network and loss sections are used.
+
+    Raises:
+        FileNotFoundError: If the perceptual term is on and its weights are missing.
+    """
+
+    name = "autoencoder"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.loss = config.autoencoder_loss
+        self.autoencoder = AutoencoderKL(config.autoencoder)
+        self.passes: tuple[str, ...] = ("autoencoder",)
+        if self.loss.discriminator_weight > 0:
+            self.discriminator = PatchDiscriminator(config.autoencoder.in_channels)
+            self.passes = ("autoencoder", "discriminator")
+        self.frozen: tuple[nn.Module, ...] = ()
+        if self.loss.perceptual_weight > 0:
+            self.frozen = (PerceptualLoss(Path(str(self.loss.perceptual_weights_file))),)
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The autoencoder, without the discriminator."""
+        return self.autoencoder
+
+    def parameters_of(self, pass_name: str) -> list[nn.Parameter]:
+        """Return the parameters of the autoencoder or of the discriminator."""
+        return list(getattr(self, pass_name).parameters())
+
+    def forward(
+        self, batch: RadioMapSample, pass_name: str, step: int, generator: torch.Generator
+    ) -> StepLoss:
+        """Return the loss of one pass.
+
+        Args:
+            batch: Collated samples; only ``radio_map``, shape ``(b, 1, h, w)``, is used.
+            pass_name: ``autoencoder`` or ``discriminator``.
+            step: Optimizer step, which decides whether the adversarial term counts yet.
+            generator: Source of the posterior noise.
+
+        Returns:
+            The loss (a mean over maps) and its terms.
+        """
+        target = batch.radio_map
+        posterior = self.autoencoder.encode(target)
+        reconstruction = self.autoencoder.decode(posterior.sample(generator))
+        counts = float(step >= self.loss.discriminator_start)
+        if pass_name == "discriminator":
+            loss = counts * discriminator_loss(
+                self.discriminator(target), self.discriminator(reconstruction.detach())
+            )
+            return StepLoss(loss, {"discriminator": loss.detach()})
+        error = reconstruction_error(reconstruction, target)
+        terms = {"l1_l2": (error / target[0].numel()).mean()}
+        if self.frozen:
+            distance = self.frozen[0](reconstruction, target)
+            error = error + self.loss.perceptual_weight * target[0].numel() * distance
+            terms["perceptual"] = distance.mean()
+        likelihood = error.mean()
+        kl = posterior.kl().mean()
+        loss = likelihood + self.loss.kl_weight * kl
+        terms["kl"] = kl
+        if "discriminator" in self.passes:
+            adversarial = generator_loss(self.discriminator(reconstruction))
+            if counts:
+                balance = adaptive_weight(likelihood, adversarial, self.autoencoder.last_layer)
+                terms["adaptive_weight"] = balance
+                counts = counts * balance * self.loss.discriminator_weight
+            loss = loss + counts * adversarial  # times 0 keeps every parameter in the graph
+            terms["adversarial"] = adversarial
+        return StepLoss(loss, {name: term.detach() for name, term in terms.items()})
+
+    @torch.no_grad()
+    def sample(
+        self, network: nn.Module, batch: RadioMapSample, generator: torch.Generator
+    ) -> Tensor:
+        """Return reconstructions from the posterior's mean, shape ``(b, 1, h, w)``."""
+        return network.decode(network.encode(batch.radio_map).mode()).clamp(-1, 1)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the parameter counts of the networks of this stage."""
+        return {name: parameter_count(getattr(self, name)) for name in self.passes}
+
+
+class DiffusionTask(nn.Module):
+    """Second stage: denoise latents of the frozen autoencoder, given the city.
+
+    Args:
+        config: Network, diffusion and evaluation sections are used.
+        autoencoder: Trained first stage, used as it is.
+        latent_scale: Factor that brings its latents to unit variance [1].
+    """
+
+    name = "diffusion"
+    passes = ("diffusion",)
+
+    def __init__(self, config: Config, autoencoder: AutoencoderKL, latent_scale: float) -> None:
+        super().__init__()
+        self.config = config
+        self.latent_scale = latent_scale
+        self.sde = ConstantSDE(config.diffusion.t_min)
+        self.unet = UNet(config.unet)
+        self.frozen = (autoencoder.eval().requires_grad_(False),)
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The denoising network with its condition encoder."""
+        return self.unet
+
+    def parameters_of(self, pass_name: str) -> list[nn.Parameter]:
+        """Return the trainable parameters of the network."""
+        return [p for p in self.unet.parameters() if p.requires_grad]
+
+    def forward(
+        self, batch: RadioMapSample, pass_name: str, step: int, generator: torch.Generator
+    ) -> StepLoss:
+        """Return the denoising loss on a batch (eq. ``regression``).
+
+        Args:
+            batch: Collated samples, maps of shape ``(b, 1, h, w)``.
+            pass_name: Always ``diffusion``.
+            step: Not used.
+            generator: Source of posterior noise, times and diffusion noise.
+
+        Returns:
+            The mean loss over maps.
+        """
+        (autoencoder,) = self.frozen
+        with torch.no_grad():
+            latents = autoencoder.encode(batch.radio_map).sample(generator)
+        x_0 = self.latent_scale * latents
+        t = self.sde.draw_times(len(x_0), generator=generator)
+        noise = standard_normal(x_0.shape, generator)
+        x_t = self.sde.perturb(x_0, noise, t)
+        condition = network_condition(batch.condition, self.config.unet.condition_inputs)
+        outputs = self.unet(x_t, t, self.unet.encode_condition(condition))
+        diffusion = self.config.diffusion
+        prediction = predict(outputs, x_t, t, drift_skip=diffusion.drift_skip)
+        return StepLoss(diffusion_loss(prediction, x_0, noise, t, diffusion).mean(), {})
+
+    @torch.no_grad()
+    def sample(
+        self, network: nn.Module, batch: RadioMapSample, generator: torch.Generator
+    ) -> Tensor:
+        """Return one sampled radio map for each condition, shape ``(b, 1, h, w)``."""
+        pipeline = RadioDiffPipeline(self.frozen[0], network, self.latent_scale, self.config)
+        return pipeline.radio_maps(
+            batch.condition, steps=self.config.evaluate.steps, generator=generator
+        )
+
+    def sizes(self) -> dict[str, int]:
+        """Return the parameter counts of autoencoder and U-Net, and their sum."""
+        sizes = {
+            "autoencoder": parameter_count(self.frozen[0]),
+            "U-Net": parameter_count(self.unet),
+        }
+        return sizes | {"total": sum(sizes.values())}
+
+
+@torch.no_grad()
+def measure_latent_scale(
+    autoencoder: AutoencoderKL, batches: Iterable[RadioMapSample], generator: torch.Generator
+) -> float:
+    """Return 1 / standard deviation of sampled latents over some training batches [1]."""
+    latents = [autoencoder.encode(batch.radio_map).sample(generator) for batch in batches]
+    return 1 / float(torch.cat(latents).std())

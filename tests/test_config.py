@@ -1,0 +1,120 @@
+"""Configuration: every shipped file, exact errors, types by field."""
+
+import dataclasses
+
+import pytest
+
+from radiodiff.config import (
+    AutoencoderLossConfig,
+    Config,
+    ConfigError,
+    check_parameters,
+    load_config,
+    save_config,
+)
+
+from .conftest import ROOT
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_file_loads(path):
+    assert load_config(path).name == path.stem
+
+
+def test_full_is_the_paper():
+    config = load_config("full")
+    assert (config.autoencoder.width, config.unet.width, config.unet.encoder) == (128, 128, "swin")
+    assert config.train.batch_size * config.train.accumulation == 528
+    ddp = load_config("full_ddp")
+    assert 4 * ddp.train.batch_size * ddp.train.accumulation == 528
+
+
+def test_resolved_file_reads_back_equal(tmp_path):
+    config = load_config("demo", ["train.max_steps=3"])
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_overrides_take_the_fields_type():
+    config = load_config(
+        "smoke", ["train.learning_rate=5e-5", "unet.multipliers=[1, 1, 1, 1]", "data.simulate=null"]
+    )
+    assert config.train.learning_rate == 5e-5  # PyYAML alone reads a string
+    assert config.unet.multipliers == (1, 1, 1, 1)
+    assert config.data.simulate is None
+    assert load_config("full", ["data.simulate.maps=3"]).data.simulate.maps == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.max_stps=3", "unknown key 'train.max_stps'; did you mean 'train.max_steps'"),
+        ("trian.max_steps=3", "did you mean 'train.max_steps'"),
+        ("train.max_steps=many", "train.max_steps must be int, got 'many'"),
+        ("train.max_steps=1.5", "train.max_steps must be int, got 1.5"),
+        ("train.max_steps=true", "train.max_steps must be int, got True"),
+        ("train.learning_rate=fast", "train.learning_rate must be float"),
+        ("train.precision=fp8", "train.precision must be one of no, fp16, bf16"),
+        ("train.max_steps=0", "max_steps must be at least 1, got 0"),
+        ("train=3", "train must be a section of keys, got 3"),
+        ("unet.filter_size=[4]", "unet.filter_size must have 2 entries"),
+        ("unet.filter_size=4", "unet.filter_size must be a list"),
+        ("train.max_steps", "an override must read key=value"),
+        ("autoencoder.width=17", "autoencoder: width must be"),
+    ],
+)
+def test_wrong_overrides_are_refused(override, message):
+    with pytest.raises(ConfigError) as error:
+        load_config("smoke", [override])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_key_in_a_file_is_refused(tmp_path):
+    (tmp_path / "x.yaml").write_text("name: x\ntrain: {max_stps: 3}\n")
+    with pytest.raises(ConfigError, match=r"did you mean 'train.max_steps'"):
+        load_config(tmp_path / "x.yaml")
+
+
+def test_missing_name_and_missing_file_are_refused(tmp_path):
+    (tmp_path / "x.yaml").write_text("seed: 1\n")
+    with pytest.raises(ConfigError, match="name"):
+        load_config(tmp_path / "x.yaml")
+    with pytest.raises(FileNotFoundError, match="configs/ holds demo, full, full_ddp, smoke"):
+        load_config("smok")
+    (tmp_path / "y.yaml").write_text("a: [")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(tmp_path / "y.yaml")
+
+
+def test_perceptual_weight_needs_a_file():
+    with pytest.raises(ConfigError, match="perceptual_weights_file"):
+        AutoencoderLossConfig(perceptual_weight=1.0)
+
+
+def test_every_field_is_explained():
+    """A docstring follows each field, so that the file is the manual."""
+    import ast
+    import inspect
+
+    import radiodiff.config as module
+
+    tree = ast.parse(inspect.getsource(module))
+    for node in tree.body:
+        if not (
+            isinstance(node, ast.ClassDef) and dataclasses.is_dataclass(getattr(module, node.name))
+        ):
+            continue
+        fields = [k for k, item in enumerate(node.body) if isinstance(item, ast.AnnAssign)]
+        for k in fields:
+            following = node.body[k + 1]
+            assert isinstance(following, ast.Expr), f"{node.name}.{node.body[k].target.id}"
+    assert dataclasses.is_dataclass(Config)
+
+
+def test_misspelt_notebook_parameters_are_refused():
+    own = 'config = "smoke"  # name\noverrides: list = []\nrun_dir = ""'
+    check_parameters(["", own, "import os", "x = 1"])
+    check_parameters(["", own, '# Parameters\nconfig = "demo"\n', "x = 1"])
+    with pytest.raises(ConfigError, match="'cofnig'; did you mean 'config'"):
+        check_parameters(["", own, '# Parameters\ncofnig = "smoke"\n'])

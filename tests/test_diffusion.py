@@ -1,0 +1,169 @@
+"""The constant-drift SDE: identities that hold with exact targets, and documented failures."""
+
+import math
+
+import pytest
+import torch
+
+from radiodiff.diffusion import (
+    ConstantSDE,
+    DiffusionConfig,
+    Prediction,
+    diffusion_loss,
+    loss_weights,
+    predict,
+    standard_normal,
+)
+from radiodiff.sampler import sample, uniform_schedule
+
+SHAPE = (3, 2, 4, 5)
+SDE = ConstantSDE()
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def exact(x_t: torch.Tensor, t: torch.Tensor, x_0: torch.Tensor) -> Prediction:
+    """The targets a perfect network would return."""
+    t = t.view(-1, 1, 1, 1)
+    return Prediction(-x_0, (x_t - (1 - t) * x_0) / t.sqrt())
+
+
+def test_marginal_ends():
+    """Eq. ``marginal``: clean at 0, pure noise at 1."""
+    x_0, noise = standard_normal(SHAPE, seeded(1)), standard_normal(SHAPE, seeded(2))
+    assert torch.equal(SDE.perturb(x_0, noise, torch.zeros(3)), x_0)
+    assert torch.equal(SDE.perturb(x_0, noise, torch.ones(3)), noise)
+
+
+def test_inversion_undoes_the_marginal():
+    """Eq. ``inversion``."""
+    x_0, noise = standard_normal(SHAPE, seeded(1)), standard_normal(SHAPE, seeded(2))
+    t = torch.tensor([1e-4, 0.3, 1.0])
+    x_t = SDE.perturb(x_0, noise, t)
+    assert torch.allclose(SDE.predict_x_0(x_t, Prediction(-x_0, noise), t), x_0, atol=1e-6)
+
+
+def test_one_exact_step_recovers_x_0():
+    """Eq. ``bridge`` with s = 0."""
+    x_0, noise = standard_normal(SHAPE, seeded(1)), standard_normal(SHAPE, seeded(2))
+    for t in (0.01, 0.5, 1.0):
+        x_t = SDE.perturb(x_0, noise, torch.full((3,), t))
+        assert torch.allclose(
+            SDE.reverse_step(x_t, Prediction(-x_0, noise), t=t, s=0), x_0, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize(("t", "s"), [(1.0, 0.5), (0.8, 0.1), (0.3, 0.29)])
+def test_reverse_step_lands_on_the_marginal(t, s):
+    """Eq. ``bridge``: over noise and bridge, x_s has mean (1 - s) x_0 and variance s."""
+    count = 200_000
+    x_0 = torch.full((count, 1, 1, 1), 1.7)
+    noise = standard_normal(x_0.shape, seeded(1))
+    x_t = SDE.perturb(x_0, noise, torch.full((count,), t))
+    x_s = SDE.reverse_step(x_t, Prediction(-x_0, noise), t=t, s=s, generator=seeded(2))
+    assert x_s.mean().item() == pytest.approx((1 - s) * 1.7, abs=5 * math.sqrt(s / count))
+    assert x_s.var().item() == pytest.approx(s, rel=5 * math.sqrt(2 / count))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_steps_do_not_change_the_law(steps):
+    """With targets exact for a normal x_0, k steps have the law of one: here N(m, v)."""
+    mean, variance, count = 0.8, 0.25, 100_000
+
+    def oracle(x_t, t):
+        # Best linear estimate is not exact for k > 1; so draw x_0 from its posterior instead.
+        t_ = t.view(-1, 1, 1, 1)
+        gain = (1 - t_) * variance / ((1 - t_) ** 2 * variance + t_)
+        centre = mean + gain * (x_t - (1 - t_) * mean)
+        spread = (variance - gain * (1 - t_) * variance).sqrt()
+        return exact(x_t, t, centre + spread * standard_normal(x_t.shape, noise))
+
+    noise = seeded(3)
+    x_0 = sample(oracle, uniform_schedule(steps), shape=(count, 1, 1, 1), generator=seeded(4))
+    assert x_0.mean().item() == pytest.approx(mean, abs=5 * math.sqrt(variance / count))
+    assert x_0.var().item() == pytest.approx(variance, rel=5 * math.sqrt(2 / count))
+
+
+def test_composed_steps_have_the_law_of_one():
+    """t → u → s equals t → s in mean and variance, given x_t and x_0 (eq. ``bridge``)."""
+    t, u, s, count = 0.9, 0.6, 0.2, 200_000
+    x_0, x_t = torch.full((count, 1, 1, 1), -0.4), torch.full((count, 1, 1, 1), 0.7)
+    noise = exact(x_t, torch.full((count,), t), x_0)
+    one = SDE.reverse_step(x_t, noise, t=t, s=s, generator=seeded(1))
+    middle = SDE.reverse_step(x_t, noise, t=t, s=u, generator=seeded(2))
+    two = SDE.reverse_step(
+        middle, exact(middle, torch.full((count,), u), x_0), t=u, s=s, generator=seeded(3)
+    )
+    assert two.mean().item() == pytest.approx(one.mean().item(), abs=0.01)
+    assert two.var().item() == pytest.approx(s * (t - s) / t, rel=0.02)
+    assert one.var().item() == pytest.approx(s * (t - s) / t, rel=0.02)
+
+
+@pytest.mark.parametrize(("t", "s"), [(0.5, 0.5), (0.5, 0.6), (0.5, -0.1), (1.1, 0.5), (0.0, 0.0)])
+def test_reverse_step_refuses_times_out_of_order(t, s):
+    x = torch.zeros(SHAPE)
+    with pytest.raises(ValueError, match="0 <= s < t <= 1"):
+        SDE.reverse_step(x, Prediction(x, x), t=t, s=s)
+
+
+def test_perturb_refuses_times_outside():
+    x = torch.zeros(SHAPE)
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        SDE.perturb(x, x, torch.tensor([0.0, 0.5, 1.5]))
+
+
+def test_times_lie_in_range():
+    t = ConstantSDE(t_min=0.2).draw_times(10_000, generator=seeded())
+    assert t.min() >= 0.2
+    assert t.max() <= 1
+    assert t.mean().item() == pytest.approx(0.6, abs=0.02)
+
+
+@pytest.mark.parametrize("skip", ["corrected", "reference"])
+def test_skips_at_time_one(skip):
+    """Eq. ``skips``: at t = 1 the noise is x_1 and the drift is F_1 / sqrt 2."""
+    first, second, x = (standard_normal(SHAPE, seeded(k)) for k in range(3))
+    result = predict((first, second), x, torch.ones(3), drift_skip=skip)
+    assert torch.equal(result.noise, x)
+    assert torch.allclose(result.drift, first / math.sqrt(2))
+
+
+def test_corrected_skip_is_right_as_t_vanishes():
+    """As t → 0 the input is x_0: the corrected drift tends to -x_0, the reference's to +x_0 (D1)."""
+    x, zero = standard_normal(SHAPE, seeded()), torch.zeros(SHAPE)
+    t = torch.full((3,), 1e-8)
+    assert torch.allclose(predict((zero, zero), x, t).drift, -x, atol=1e-6)
+    assert torch.allclose(predict((zero, zero), x, t, drift_skip="reference").drift, x, atol=1e-6)
+
+
+@pytest.mark.parametrize("weighting", ["uniform", "exponential", "inverse_sqrt"])
+@pytest.mark.parametrize("l1", [True, False])
+def test_loss_vanishes_only_at_the_targets(weighting, l1):
+    """Eq. ``regression``."""
+    config = DiffusionConfig(weighting=weighting, l1=l1)
+    x_0, noise = standard_normal(SHAPE, seeded(1)), standard_normal(SHAPE, seeded(2))
+    t = torch.tensor([0.1, 0.5, 0.9])
+    assert diffusion_loss(Prediction(-x_0, noise), x_0, noise, t, config).tolist() == [0, 0, 0]
+    worse = diffusion_loss(Prediction(-x_0 + 1, noise), x_0, noise, t, config)
+    drift_weight, _ = loss_weights(t, config)
+    assert torch.allclose(worse, drift_weight)  # both |1| and 1^2 average to 1
+
+
+def test_loss_weights_by_hand():
+    """Eq. ``weights`` at t = 0.25."""
+    t = torch.tensor([0.25], dtype=torch.float64)
+    drift, noise = loss_weights(t, DiffusionConfig(weighting="exponential"))
+    assert drift.item() == pytest.approx(2 * math.exp(0.75))
+    assert noise.item() == pytest.approx(math.exp(0.5))
+    drift, noise = loss_weights(t, DiffusionConfig(weighting="inverse_sqrt", t_min=0.01))
+    assert drift.item() == pytest.approx(2.5)
+    assert noise.item() == pytest.approx(math.sqrt(1.75 / 0.76))
+
+
+def test_noise_of_a_map_does_not_depend_on_its_batch():
+    together = standard_normal((3, 2, 2), [seeded(k) for k in range(3)])
+    assert torch.equal(together[1], standard_normal((1, 2, 2), [seeded(1)])[0])
+    with pytest.raises(ValueError, match="one generator for each of 3 maps, got 2"):
+        standard_normal((3, 2, 2), [seeded(), seeded()])

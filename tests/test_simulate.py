@@ -1,0 +1,541 @@
+"""Cities, exact visibility, the dominant path and the datasets made from them."""
+
+import hashlib
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+from PIL import Image
+from scipy import ndimage
+
+from radiodiff.simulate import (
+    ATTRIBUTION,
+    CITY_NAMES,
+    SPLIT_OF_CITY,
+    DominantPath,
+    DominantPathConstants,
+    city_of_map,
+    city_tile,
+    load_city,
+    place_transmitters,
+    procedural_tile,
+    rasterize,
+    simulate_dataset,
+)
+from radiodiff.simulate.visibility import find_walls, nearest_walls, visible_spans
+from radiodiff.units import (
+    NOISE_THRESHOLD_DB,
+    cell_to_m,
+    gray_to_path_gain_db,
+    line_of_sight_gain_db,
+    m_to_cell,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = ROOT.parent / "shared" / "data" / "radiomapseer_sample"
+SMALL = {"maps": 5, "transmitters": 2, "size": 64, "cell_size_m": 2.0, "seed": 3}
+
+
+def make_tile(city="munich", seed=1, size=96, cell_size_m=2.0):
+    """Return buildings, engine and three transmitters [m] of a random tile."""
+    rng = np.random.default_rng(seed)
+    buildings = city_tile(city, rng, size * cell_size_m, detail_m=0.3 * cell_size_m)
+    engine = DominantPath(buildings, size, cell_size_m)
+    cells = place_transmitters(engine.building_mask, 3, rng, cell_size_m=cell_size_m)
+    positions = [cell_to_m(cell, size=size, cell_size_m=cell_size_m) for cell in cells]
+    return buildings, engine, positions
+
+
+def cell_centers(size, cell_size_m):
+    """Return x and y [m] of all cell centres, each of shape (size, size)."""
+    axis = (np.arange(size) + 0.5) * cell_size_m
+    return np.meshgrid(axis, axis[::-1])
+
+
+def digests(folder):
+    """Return the SHA-256 of every file."""
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+# --- Propagation: known answers ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "cell_size_m"), [(64, 0.5), (100, 4.0)])
+def test_open_field_is_line_of_sight_law(size, cell_size_m):
+    transmitter_m = (0.3 * size * cell_size_m, 0.6 * size * cell_size_m)
+    gain, bends = DominantPath([], size, cell_size_m).trace(transmitter_m)
+    x, y = cell_centers(size, cell_size_m)
+    distance = np.hypot(x - transmitter_m[0], y - transmitter_m[1])
+    np.testing.assert_array_equal(gain, line_of_sight_gain_db(distance))
+    assert (bends == 0).all()
+
+
+def test_one_corner_by_hand():
+    """Checks eq. ``bent-path`` on the upper left corner of one building."""
+    engine = DominantPath([shapely.box(24, 28, 40, 34)], 64, 1.0)
+    transmitter, receiver = np.array([12.5, 24.5]), np.array([34.5, 36.5])
+    corner = np.array([24, 34]) + 0.05 / math.sqrt(2) * np.array([-1, 1])
+    first, second = corner - transmitter, receiver - corner
+    length = np.linalg.norm(first) + np.linalg.norm(second)
+    angle = math.atan2(first[1], first[0]) - math.atan2(second[1], second[0])
+    assert 0.4 < angle < 0.5
+    expected = -(47.86 + 29.3 * math.log10(length) + 1.4 + 7.0 * angle)
+    gain, bends = engine.trace(tuple(transmitter))
+    cell = m_to_cell(tuple(receiver), size=64, cell_size_m=1.0)
+    assert gain[cell] == pytest.approx(expected, abs=1e-9)
+    assert bends[cell] == 1
+
+
+def test_angle_beyond_the_limit_costs_no_more():
+    """Round the end of a thin wall: about 67 degrees at the first corner, 88 at the second."""
+    cell = m_to_cell((30.5, 32.5), size=64, cell_size_m=1.0)
+    gain = {}
+    for limit in (1.2, 3.0):
+        constants = DominantPathConstants(angle_limit_rad=limit)
+        engine = DominantPath([shapely.box(20, 30, 44, 31)], 64, 1.0, constants)
+        gain[limit], bends = engine.trace((40.5, 28.5))
+        assert bends[cell] == 2
+    assert gain[1.2][cell] - gain[3.0][cell] == pytest.approx(7.0 * (np.pi / 2 - 1.2), abs=0.8)
+
+
+def test_closed_courtyard_gets_nothing():
+    block = shapely.box(20, 20, 44, 44).difference(shapely.box(26, 26, 38, 38))
+    gain, bends = DominantPath([block], 64, 1.0).trace((10.5, 10.5))
+    assert (gain[64 - 38 : 64 - 26, 26:38] == -np.inf).all()
+    assert (bends[64 - 38 : 64 - 26, 26:38] == -1).all()
+    inside, _ = DominantPath([block], 64, 1.0).trace((30.5, 30.5))
+    assert np.isfinite(inside).sum() == 144
+
+
+def test_dominant_path_is_the_best_of_all_corner_sequences():
+    """The pruned search against trying every sequence of up to three corners with shapely."""
+    rng = np.random.default_rng(5)
+    boxes = [
+        shapely.box(*low, *(low + rng.uniform(8, 14, 2))) for low in rng.uniform(6, 40, (5, 2))
+    ]
+    tilted = [shapely.affinity.rotate(box, rng.uniform(0, 90)) for box in boxes]
+    geometry = shapely.union_all(tilted)
+    engine = DominantPath(tilted, 56, 1.0)
+    source = (1.5, 20.5)
+    gain, bends = engine.trace(source)
+    receivers = np.argwhere((bends >= 0) & (bends <= 3))
+    receivers = receivers[rng.choice(len(receivers), 40, replace=False)]
+    assert set(bends[tuple(receivers.T)]) == {0, 1, 2, 3}
+
+    shapely.prepare(geometry)
+    corners = [tuple(point) for point in engine._corners.points]
+    ends = [cell_to_m(cell, size=56, cell_size_m=1.0) for cell in receivers]
+    nodes = [source, *corners, *ends]
+    lines = shapely.linestrings([[(a, b) for b in nodes] for a in nodes])
+    is_free = ~shapely.intersects(geometry, lines)
+    last = len(corners) + 1
+    for k, (cell, end) in enumerate(zip(receivers, ends, strict=True)):
+        best = -line_of_sight_gain_db(math.dist(source, end)) if is_free[0, last + k] else np.inf
+        for count in (1, 2, 3):
+            for middle in itertools.permutations(range(1, last), count):
+                path = [0, *middle, last + k]
+                if all(is_free[a, b] for a, b in itertools.pairwise(path)):
+                    best = min(best, bent_path_loss_db([nodes[i] for i in path]))
+        assert -gain[tuple(cell)] == pytest.approx(best, abs=1e-9)
+
+
+def bent_path_loss_db(points):
+    """Return the loss of eq. ``bent-path`` along a chain of points [m]."""
+    steps = np.diff(points, axis=0)
+    loss = 47.86 + 29.3 * math.log10(np.hypot(*steps.T).sum())
+    for a, b in itertools.pairwise(steps):
+        angle = abs(math.atan2(a[0] * b[1] - a[1] * b[0], a @ b))
+        loss += 1.4 + 7.0 * min(angle, 1.2)
+    return loss
+
+
+# --- Propagation: identities and invariances -----------------------------------------------------
+
+
+@pytest.mark.parametrize("city", ["san_francisco", "procedural"])
+def test_visibility_agrees_with_segment_intersection(city):
+    buildings, engine, positions = make_tile(city)
+    geometry = shapely.union_all(buildings)
+    shapely.prepare(geometry)
+    x, y = cell_centers(96, 2.0)
+    for position in positions:
+        _, bends = engine.trace(position)
+        ends = np.stack([x, y], axis=-1)
+        starts = np.broadcast_to(position, ends.shape)
+        lines = shapely.linestrings(np.stack([starts, ends], axis=-2))
+        expected = ~shapely.intersects(geometry, lines) & ~engine.building_mask
+        np.testing.assert_array_equal(bends == 0, expected)
+
+
+def test_visible_spans_cover_each_cell_once():
+    """Also when the source lies on a cell centre, level with cell centres and wall ends."""
+    walls = find_walls(shapely.MultiPolygon([shapely.box(20.5, 20.5, 30.5, 30.5)]), 64.0)
+    for source in ([10.5, 20.5], [10.5, 25.5], [10.0, 30.5], [10.5, 10.5], [31.5, 31.5]):
+        source = np.array(source)
+        _, sectors = nearest_walls(walls, *source)
+        count = np.zeros((64, 64), int)
+        for row, start, stop in visible_spans(walls, sectors, source, 64, 1.0):
+            count[row, start:stop] += 1
+        assert count.max() == 1
+        assert count[m_to_cell(tuple(source), size=64, cell_size_m=1.0)] == 1
+
+
+@pytest.mark.parametrize("city", CITY_NAMES)
+def test_reciprocity(city):
+    _, engine, positions = make_tile(city, seed=2)
+    gains = [engine.path_gain_db(position) for position in positions]
+    cells = [m_to_cell(position, size=96, cell_size_m=2.0) for position in positions]
+    for a, b in itertools.combinations(range(3), 2):
+        assert gains[a][cells[b]] == pytest.approx(gains[b][cells[a]], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turn_map"),
+    [
+        ([-1, 0, 0, 1, 192, 0], lambda gain: gain[:, ::-1]),
+        ([0, -1, 1, 0, 192, 0], np.rot90),
+    ],
+    ids=["mirror", "rotate"],
+)
+def test_mirror_and_rotation(matrix, turn_map):
+    buildings, engine, positions = make_tile("florence", seed=4)
+    turned = [shapely.affinity.affine_transform(b, matrix) for b in buildings]
+    other = DominantPath(turned, 96, 2.0)
+    for position in positions:
+        point = shapely.affinity.affine_transform(shapely.Point(position), matrix)
+        expected = turn_map(engine.path_gain_db(position))
+        np.testing.assert_allclose(other.path_gain_db((point.x, point.y)), expected, atol=1e-9)
+
+
+def test_nan_exactly_in_buildings():
+    buildings, engine, positions = make_tile("paris", seed=6)
+    np.testing.assert_array_equal(engine.building_mask, rasterize(buildings, 96, 2.0))
+    for position in positions:
+        gain = engine.path_gain_db(position)
+        assert gain.dtype == np.float64
+        np.testing.assert_array_equal(np.isnan(gain), engine.building_mask)
+
+
+def test_removing_a_building_never_hides_a_cell():
+    buildings, engine, positions = make_tile("procedural", seed=7)
+    before = [engine.trace(position).bends == 0 for position in positions]
+    for removed in range(0, len(buildings), 8):
+        fewer = DominantPath(buildings[:removed] + buildings[removed + 1 :], 96, 2.0)
+        for position, lit in zip(positions, before, strict=True):
+            assert (fewer.trace(position).bends == 0)[lit].all()
+
+
+def test_main_region_is_reached_everywhere():
+    for seed, city in enumerate(CITY_NAMES):
+        _, engine, positions = make_tile(city, seed=seed)
+        labels, _ = ndimage.label(~engine.building_mask)
+        cell = m_to_cell(positions[0], size=96, cell_size_m=2.0)
+        main = labels == labels[cell]
+        assert np.isfinite(engine.path_gain_db(positions[0])[main]).mean() > 0.98
+
+
+def test_overlaps_are_merged_and_overhangs_clipped():
+    overlapping = [shapely.box(20, 20, 40, 30), shapely.box(30, 25, 70, 45)]
+    merged = [shapely.union_all(overlapping).intersection(shapely.box(0, 0, 64, 64))]
+    one = DominantPath(overlapping, 64, 1.0).path_gain_db((10.5, 40.5))
+    np.testing.assert_array_equal(one, DominantPath(merged, 64, 1.0).path_gain_db((10.5, 40.5)))
+
+
+@pytest.mark.parametrize(
+    ("position", "message"),
+    [
+        ((30.0, 30.0), "outdoors"),
+        ((20.0, 30.0), "outdoors"),
+        ((-1.0, 5.0), "between 0 and 64"),
+        ((5.0, 64.5), "between 0 and 64"),
+        ((float("nan"), 5.0), "between 0 and 64"),
+    ],
+)
+def test_bad_transmitters(position, message):
+    engine = DominantPath([shapely.box(20, 20, 40, 40)], 64, 1.0)
+    with pytest.raises(ValueError, match=message):
+        engine.path_gain_db(position)
+
+
+def test_bad_raster():
+    with pytest.raises(ValueError, match="size >= 1"):
+        DominantPath([], 0, 1.0)
+    with pytest.raises(ValueError, match="cell_size_m > 0"):
+        DominantPath([], 64, 0.0)
+
+
+# --- Against real RadioMapSeer gains -------------------------------------------------------------
+
+
+@pytest.mark.skipif(not SAMPLE.is_dir(), reason="no RadioMapSeer sample beside the repository")
+@pytest.mark.parametrize("transmitter", [0, 10, 11])
+def test_real_gains(transmitter):
+    rings = json.loads((SAMPLE / "polygon/buildings_complete/0.json").read_text())
+    # The outlines match the gains best when shifted by half a cell.
+    buildings = [shapely.Polygon(np.array(ring) - 0.5) for ring in rings]
+    x, y = json.loads((SAMPLE / "antenna/0.json").read_text())[transmitter]
+    gray = np.array(Image.open(SAMPLE / f"gain/DPM/0_{transmitter}.png")) / 255
+    real = gray_to_path_gain_db(gray)
+    gain, bends = DominantPath(buildings, 256, 1.0).trace((x + 0.5, y + 0.5))
+    with_line_of_sight = (bends == 0) & (gray > 0)
+    assert (np.abs(gain - real)[with_line_of_sight] <= 0.5).mean() >= 0.98
+    heard = np.isfinite(gain) & (real > NOISE_THRESHOLD_DB)
+    assert math.sqrt(np.mean((gain - real)[heard] ** 2)) <= 3.0
+
+
+# --- Cities --------------------------------------------------------------------------------------
+
+
+def test_cities_have_area_and_attribution():
+    real_cities = [city for city in CITY_NAMES if city != "procedural"]
+    for city in real_cities:
+        polygons = load_city(city)
+        assert all(p.is_valid for p in polygons)
+        assert sum(p.area for p in polygons) > 1e5
+    assert "OpenStreetMap contributors" in ATTRIBUTION
+    notice = (ROOT / "radiodiff" / "simulate" / "CITIES.md").read_text(encoding="utf-8")
+    assert "(c) OpenStreetMap contributors" in notice
+    assert all(f"`{city}`" in notice for city in real_cities)
+
+
+@pytest.mark.parametrize("city", CITY_NAMES)
+@pytest.mark.parametrize("extent_m", [64.0, 256.0])
+def test_tiles(city, extent_m):
+    tile = shapely.box(0, 0, extent_m, extent_m).buffer(1e-9)
+    for seed in range(4):
+        buildings = city_tile(city, np.random.default_rng(seed), extent_m)
+        again = city_tile(city, np.random.default_rng(seed), extent_m)
+        assert shapely.MultiPolygon(buildings).equals_exact(shapely.MultiPolygon(again), 0)
+        union = shapely.union_all(buildings)
+        assert tile.covers(union)
+        assert all(p.is_valid and p.area >= 9 for p in buildings)
+        assert union.area == pytest.approx(sum(p.area for p in buildings))
+        assert 0.2 <= union.area / extent_m**2 <= 0.75
+
+
+def test_tiles_differ():
+    outlines = [procedural_tile(np.random.default_rng(seed), 128.0) for seed in range(3)]
+    outlines += [city_tile("munich", np.random.default_rng(seed), 128.0) for seed in range(3)]
+    assert len({shapely.MultiPolygon(buildings).wkb for buildings in outlines}) == 6
+
+
+def test_unknown_and_too_small_cities():
+    with pytest.raises(ValueError, match="expected one of"):
+        load_city("atlantis")
+    with pytest.raises(ValueError, match="expected one of"):
+        load_city("procedural")
+    with pytest.raises(ValueError, match="choose a smaller tile"):
+        city_tile("paris", np.random.default_rng(0), 1200.0)
+
+
+def test_rasterize_points_up():
+    mask = rasterize([shapely.box(0, 6, 4, 8)], 4, 2.0)
+    np.testing.assert_array_equal(np.argwhere(mask), [[0, 0], [0, 1]])
+
+
+@pytest.mark.parametrize("city", CITY_NAMES)
+def test_transmitter_placement(city):
+    rng = np.random.default_rng(8)
+    buildings = city_tile(city, rng, 256.0)
+    mask = rasterize(buildings, 128, 2.0)
+    cells = place_transmitters(mask, 20, rng, cell_size_m=2.0)
+    assert len({tuple(cell) for cell in cells}) == 20
+    labels, _ = ndimage.label(~mask)
+    sizes = np.bincount(labels[~mask])
+    assert set(labels[tuple(cells.T)]) == {sizes.argmax()}
+    near_wall = ndimage.binary_dilation(mask)
+    assert not near_wall[tuple(cells.T)].any()
+    assert (np.abs(cells + 0.5 - 64) <= 0.3 * 128).all()
+
+
+def test_transmitters_need_room():
+    mask = np.ones((32, 32), bool)
+    mask[10:14, 10:14] = False
+    with pytest.raises(ValueError, match="ask for fewer transmitters"):
+        place_transmitters(mask, 20, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="got 0 outdoor cells"):
+        place_transmitters(np.ones((32, 32), bool), 1, np.random.default_rng(0))
+    assert len(place_transmitters(np.zeros((16, 16), bool), 20, np.random.default_rng(0))) == 20
+
+
+# --- Datasets ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return simulate_dataset(tmp_path_factory.mktemp("simulate") / "one", **SMALL)
+
+
+def test_splits_are_disjoint_by_city(dataset):
+    assert set(SPLIT_OF_CITY) == set(CITY_NAMES)
+    for count in (8, 20, 100):
+        cities = [city_of_map(m) for m in range(count)]
+        assert {SPLIT_OF_CITY[city] for city in cities} == {"train", "val", "test"}
+    assert [cities.count(city) for city in CITY_NAMES] == [35, 20, 20, 10, 15]
+    assert {city_of_map(m, ["paris", "munich"]) for m in range(20)} == {"munich", "paris"}
+    manifest = json.loads((dataset / "dataset.json").read_text())
+    assert manifest["maps"] == [
+        {"id": m, "city": city_of_map(m), "split": SPLIT_OF_CITY[city_of_map(m)]} for m in range(5)
+    ]
+    assert manifest["attribution"] == ATTRIBUTION
+    assert manifest["constants"]["exponent"] == 2.93
+
+
+def test_layout(dataset):
+    names = {str(p.relative_to(dataset)) for p in dataset.rglob("*") if p.is_file()}
+    expected = {"dataset.json"}
+    for m in range(5):
+        expected |= {
+            f"antenna/{m}.json",
+            f"png/buildings_complete/{m}.png",
+            f"polygon/buildings_complete/{m}.json",
+        }
+        for t in range(2):
+            expected |= {f"gain/DPM/{m}_{t}.png", f"png/antennas/{m}_{t}.png"}
+    assert names == expected
+
+
+def test_files_agree_with_each_other(dataset):
+    for m in range(5):
+        with Image.open(dataset / f"png/buildings_complete/{m}.png") as image:
+            buildings = np.array(image)
+        assert set(np.unique(buildings)) == {0, 255}
+        rings = json.loads((dataset / f"polygon/buildings_complete/{m}.json").read_text())
+        assert all(ring[0] == ring[-1] for ring in rings)
+        x, y = cell_centers(64, 1.0)
+        inside = sum(shapely.contains_xy(shapely.Polygon(ring), x, y).astype(int) for ring in rings)
+        assert ((inside % 2 == 1) != (buildings > 0)).sum() <= 2  # vertices are rounded
+        positions = json.loads((dataset / f"antenna/{m}.json").read_text())
+        for t, (col, up) in enumerate(positions):
+            with Image.open(dataset / f"png/antennas/{m}_{t}.png") as image:
+                antenna = np.array(image)
+            with Image.open(dataset / f"gain/DPM/{m}_{t}.png") as image:
+                gain = np.array(image)
+            assert (antenna == 255).sum() == 1
+            assert (antenna > 0).sum() == 1
+            assert antenna[63 - up, col] == 255
+            assert gain.shape == (64, 64)
+            assert gain.dtype == np.uint8
+            assert gain[63 - up, col] == gain.max() == 255
+            assert (gain[buildings > 0] == 0).all()
+
+
+def test_workers_do_not_matter(dataset, tmp_path):
+    calls = []
+    two = simulate_dataset(
+        tmp_path / "two", **SMALL, workers=2, progress=lambda *c: calls.append(c)
+    )
+    assert digests(two) == digests(dataset)
+    assert calls == [(done, 5) for done in range(1, 6)]
+
+
+def test_finished_maps_are_left_alone(dataset, tmp_path):
+    out = simulate_dataset(tmp_path / "out", **SMALL)
+    (out / "antenna/2.json").unlink()
+    stray = out / "gain/DPM/.2_0.png.123.tmp"
+    stray.write_bytes(b"half a file")
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
+    calls = []
+    simulate_dataset(out, **SMALL, progress=lambda *c: calls.append(c))
+    after = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
+    assert calls == [(5, 5)]
+    assert {p.name.split(".")[0].split("_")[0] for p in after if after[p] != before.get(p)} == {"2"}
+    assert not stray.exists()
+    assert digests(out) == digests(dataset)
+
+
+def test_killed_run_is_completed(tmp_path):
+    settings = SMALL | {"maps": 60, "size": 96}
+    whole = simulate_dataset(tmp_path / "whole", **settings)
+    out = tmp_path / "killed"
+    script = (
+        "from pathlib import Path\n"
+        "from radiodiff.simulate import simulate_dataset\n"
+        f"simulate_dataset(Path({str(out)!r}), **{settings!r})\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
+    deadline = time.monotonic() + 60
+    while not any((out / "antenna").glob("[0-9]*.json")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    finished = {p: p.stat().st_mtime_ns for p in (out / "antenna").glob("[0-9]*.json")}
+    assert 1 <= len(finished) < 60
+    simulate_dataset(out, **settings)
+    assert all(p.stat().st_mtime_ns == mtime for p, mtime in finished.items())
+    assert digests(out) == digests(whole)
+
+
+def test_workers_end_with_a_killed_parent(tmp_path):
+    settings = SMALL | {"maps": 2000, "workers": 2}
+    script = (
+        "from pathlib import Path\n"
+        "from radiodiff.simulate import simulate_dataset\n"
+        f"simulate_dataset(Path({str(tmp_path / 'out')!r}), **{settings!r})\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
+    antennas = tmp_path / "out" / "antenna"
+    deadline = time.monotonic() + 60
+    while not any(antennas.glob("[0-9]*.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    time.sleep(1.0)
+    count = len(os.listdir(antennas))
+    time.sleep(1.0)
+    assert 1 <= count == len(os.listdir(antennas)) < 2000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"maps": 6},
+        {"transmitters": 3},
+        {"size": 96},
+        {"cell_size_m": 1.0},
+        {"seed": 4},
+        {"cities": ["munich", "paris"]},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_other_parameters_are_refused(dataset, change):
+    before = digests(dataset)
+    with pytest.raises(ValueError, match=next(iter(change)) + ": there .*choose a new folder"):
+        simulate_dataset(dataset, **SMALL | change)
+    assert digests(dataset) == before
+
+
+def test_foreign_folder_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("do not touch")
+    with pytest.raises(FileExistsError, match="choose another folder"):
+        simulate_dataset(tmp_path, **SMALL)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"maps": 0},
+        {"transmitters": 0},
+        {"size": 8},
+        {"seed": -1},
+        {"workers": 0},
+        {"cell_size_m": 0.0},
+        {"cities": ["atlantis"]},
+        {"cities": []},
+    ],
+    ids=str,
+)
+def test_bad_parameters(tmp_path, change):
+    with pytest.raises(ValueError, match=f"expected {next(iter(change))}"):
+        simulate_dataset(tmp_path / "out", **SMALL | change)
+    assert not (tmp_path / "out").exists()
