@@ -14,7 +14,6 @@ from typing import Any, Literal, TextIO
 
 import torch
 import yaml
-from accelerate import PartialState
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
@@ -27,7 +26,7 @@ from radiodiff.pipeline import RadioDiffPipeline
 from radiodiff.plots import plot_predictions
 from radiodiff.simulate import simulate_dataset
 from radiodiff.tasks import AutoencoderTask, DiffusionTask, measure_latent_scale
-from radiodiff.trainer import train
+from radiodiff.trainer import process_state, train
 
 __all__ = [
     "default_run_dir",
@@ -80,7 +79,7 @@ def make_dataset(config: Config, split: Literal["train", "val", "test"]) -> Radi
     root = root if root.is_absolute() else project_root() / root
     wanted = config.data.simulate
     if wanted is not None:
-        with PartialState().main_process_first():
+        with process_state().main_process_first():
             simulate_dataset(
                 root,
                 maps=wanted.maps,
@@ -154,7 +153,7 @@ def train_run(
     if resume is False and found:
         raise FileExistsError(f"resume is false, but {run_dir} holds a run: name another run_dir")
     _check_same_run(config, run_dir)
-    state = PartialState()
+    state = process_state()
     if state.is_main_process:
         save_config(config, run_dir / "config.yaml")
     dataset = make_dataset(config, "train")
@@ -162,7 +161,7 @@ def train_run(
     settings: dict[str, Any] = {"seed": config.seed, "workers": config.data.workers}
     task = _seeded(config.seed, AutoencoderTask, config)
     weights = train(task, dataset, config.train_autoencoder, run_dir, **settings)
-    autoencoder = AutoencoderKL(config.autoencoder)
+    autoencoder = _seeded(config.seed, AutoencoderKL, config.autoencoder)
     load_weights(autoencoder, weights)
     scale = _latent_scale(config, autoencoder.to(state.device).eval(), dataset, run_dir)
     task = _seeded(config.seed + 1, DiffusionTask, config, autoencoder, scale)
@@ -198,7 +197,7 @@ def _check_same_run(config: Config, run_dir: Path) -> None:
 
 
 def _seeded(seed: int, make: Any, *arguments: Any) -> nn.Module:
-    """Build a task whose weights depend on the seed alone; global generators stay as they were."""
+    """Build a module whose weights depend on the seed alone; leave global generators alone."""
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(seed)
         return make(*arguments)
@@ -223,9 +222,9 @@ def _latent_scale(
         generator = torch.Generator(device).manual_seed(config.seed)
         scale = measure_latent_scale(autoencoder, batches, generator)
         logger.info("latent scale %.4f, measured on training maps", scale)
-    if PartialState().is_main_process:
+    if process_state().is_main_process:
         write_atomically(path, json.dumps({"latent_scale": scale}))
-    PartialState().wait_for_everyone()
+    process_state().wait_for_everyone()
     return scale
 
 

@@ -6,6 +6,7 @@ stopped and resumed gives the same weights as one that was not.
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.utils import send_to_device
 from PIL import Image
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ from radiodiff.data import RadioMapSample
 from radiodiff.ema import EMA
 from radiodiff.tasks import Task
 
-__all__ = ["NonFiniteLossError", "batch_indices", "learning_rate", "train"]
+__all__ = ["NonFiniteLossError", "batch_indices", "learning_rate", "process_state", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,23 @@ GRID_MAPS = 8
 
 class NonFiniteLossError(RuntimeError):
     """Training met a loss that is not a finite number and stopped; says where."""
+
+
+def process_state() -> PartialState:
+    """Return which of how many processes this is, on CPU-only machines too.
+
+    Raises:
+        RuntimeError: If the launcher started more processes than Accelerate sees; they would
+            train on their own and overwrite each other.
+    """
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if state.num_processes != launched:
+        raise RuntimeError(
+            f"the launcher started {launched} processes, Accelerate joins {state.num_processes}: "
+            "start with `torchrun --nproc-per-node N -m radiodiff train ...`"
+        )
+    return state
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -137,7 +155,9 @@ def train(
         raise FileNotFoundError(f"resume is true, but {folder / 'checkpoints'} holds no checkpoint")
     if resume is False and found is not None:
         raise FileExistsError(f"resume is false, but there is {found}: choose another run folder")
+    process_state()
     accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),
         mixed_precision=config.precision,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )

@@ -1,6 +1,7 @@
 """Shared fixtures: a fake dataset in RadioMapSeer's real layout, and a tiny configuration."""
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,14 @@ def write_radiomapseer(root: Path, maps, transmitters: int = 3, size: int = 32) 
             Image.fromarray(antenna).save(root / f"png/antennas/{m}_{t}.png")
         (root / f"antenna/{m}.json").write_text(json.dumps(positions))
     return root
+
+
+@pytest.fixture(autouse=True)
+def _package_logger_as_found():
+    """The command line points the package's log at a stream that a test may close."""
+    yield
+    package = logging.getLogger("radiodiff")
+    package.handlers, package.propagate = [], True
 
 
 @pytest.fixture

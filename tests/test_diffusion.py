@@ -131,7 +131,7 @@ def test_skips_at_time_one(skip):
 
 
 def test_corrected_skip_is_right_as_t_vanishes():
-    """As t → 0 the input is x_0: the corrected drift tends to -x_0, the reference's to +x_0 (D1)."""
+    """As t → 0 the input is x_0: the corrected drift is -x_0, the reference's +x_0 (D1)."""
     x, zero = standard_normal(SHAPE, seeded()), torch.zeros(SHAPE)
     t = torch.full((3,), 1e-8)
     assert torch.allclose(predict((zero, zero), x, t).drift, -x, atol=1e-6)

@@ -37,7 +37,7 @@ from radiodiff.models import (
 from radiodiff.models.attention import pool_windows, sine_position_code
 from radiodiff.models.autoencoder import Downsample, SpatialAttention
 from radiodiff.models.condition import transmitter_coordinates
-from radiodiff.models.swin import PatchMerging, ShiftedWindowAttention
+from radiodiff.models.swin import PatchMerging, ShiftedWindowAttention, relative_position_index
 from radiodiff.models.unet import TimeEmbedding, WeightStandardizedConv2d, resample_spectrum
 from radiodiff.reference import R24_UNET, R25_UNET, autoencoder_state_dict, unet_state_dict
 
@@ -628,16 +628,24 @@ def test_logit_scale_is_the_root_of_the_head_width():
 
 
 @torch.no_grad()
-def test_cross_attention_without_logits_adds_the_mean_value():
-    """With equal logits every condition window receives the mean value of all feature windows."""
-    layer = WindowedCrossAttention(8, (2, 2), (3, 4)).eval()
-    for unused in (layer.query, layer.hidden_out, layer.merge):
+def test_cross_attention_equals_its_definition():
+    layer = WindowedCrossAttention(16, (2, 2), (3, 4)).eval()
+    for unused in (layer.hidden_out, layer.merge):
         nn.init.zeros_(unused.weight)
-    layer.projection.weight.copy_(torch.eye(8)[:, :, None, None])
-    features, condition = torch.randn(1, 8, 6, 8), torch.randn(1, 8, 6, 8)
-    windows = functional.avg_pool2d(features, (3, 4))
-    tokens = (windows + sine_position_code(windows)).flatten(2).mean(2)
-    answer = functional.avg_pool2d(condition, 2) + layer.value(tokens)[:, :, None, None]
+    layer.projection.weight.copy_(torch.eye(16)[:, :, None, None])
+    features, condition = torch.randn(1, 16, 6, 8), torch.randn(1, 16, 4, 6)
+
+    def tokens(windows):
+        return (windows + sine_position_code(windows)).flatten(2)[0].T  # (n, c)
+
+    queries = functional.avg_pool2d(condition, 2)
+    keys = tokens(functional.avg_pool2d(features, (3, 4)))
+    q, k, v = layer.query(tokens(queries)), layer.key(keys), layer.value(keys)
+    gathered = []
+    for head in range(8):
+        own = slice(2 * head, 2 * head + 2)
+        gathered.append((q[:, own] @ k[:, own].T / math.sqrt(2)).softmax(1) @ v[:, own])
+    answer = queries + torch.cat(gathered, dim=1).T.view_as(queries)
     answer = functional.interpolate(answer, size=(6, 8), mode="bilinear", align_corners=True)
     expected = functional.group_norm(features, 8) + answer
     torch.testing.assert_close(layer(features, condition), expected, rtol=1e-4, atol=1e-5)
@@ -704,6 +712,13 @@ def test_a_token_attends_within_its_window_only(shape, shift, cell, rows, column
     expected = torch.zeros(shape, dtype=torch.bool)
     expected[slice(*rows), slice(*columns)] = True
     assert torch.equal(reached, expected)
+
+
+def test_relative_positions_index_the_bias_table():
+    index = relative_position_index(3).view(3, 3, 3, 3)  # (row, column) of both tokens
+    assert index[1, 1, 1, 1] == 12  # offset (0, 0) is the centre of the 5 x 5 table
+    assert index[2, 0, 0, 1] == (2 + 2) * 5 + (-1 + 2)
+    assert index[0, 2, 1, 0] == (-1 + 2) * 5 + (2 + 2)
 
 
 @torch.no_grad()

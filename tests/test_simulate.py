@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import json
 import math
-import os
 import subprocess
 import sys
 import time
@@ -234,13 +233,26 @@ def test_removing_a_building_never_hides_a_cell():
             assert (fewer.trace(position).bends == 0)[lit].all()
 
 
-def test_main_region_is_reached_everywhere():
-    for seed, city in enumerate(CITY_NAMES):
-        _, engine, positions = make_tile(city, seed=seed)
+@pytest.mark.parametrize("city", CITY_NAMES)
+def test_all_of_the_main_region_is_reached(city):
+    for seed in range(4):
+        _, engine, positions = make_tile(city, seed=seed, size=192, cell_size_m=1.0)
         labels, _ = ndimage.label(~engine.building_mask)
-        cell = m_to_cell(positions[0], size=96, cell_size_m=2.0)
-        main = labels == labels[cell]
-        assert np.isfinite(engine.path_gain_db(positions[0])[main]).mean() > 0.98
+        main = labels == labels[m_to_cell(positions[0], size=192, cell_size_m=1.0)]
+        # A few cells may hang together in the raster only.
+        assert np.isfinite(engine.path_gain_db(positions[0])[main]).mean() > 0.99
+
+
+def test_walls_that_turn_a_little_are_followed():
+    """Behind a wall that turns by less than three degrees, at 1.4 dB and a little."""
+    wall = shapely.Polygon([(0, 35), (50, 35), (100, 37.4), (100, 100), (0, 100)])
+    gain, bends = DominantPath([wall], 100, 1.0).trace((0.5, 34.95))
+    assert set(np.unique(bends[np.isfinite(gain)])) == {0, 1}
+    assert (gain[~np.isnan(gain)] > -np.inf).all()
+    hidden = m_to_cell((99.5, 36.5), size=100, cell_size_m=1.0)
+    assert bends[hidden] == 1
+    expected = -(47.86 + 29.3 * np.log10(99) + 1.4 + 7.0 * 1.6 / 50)
+    assert gain[hidden] == pytest.approx(expected, abs=0.1)
 
 
 def test_overlaps_are_merged_and_overhangs_clipped():
@@ -454,13 +466,13 @@ def test_finished_maps_are_left_alone(dataset, tmp_path):
 
 
 def test_killed_run_is_completed(tmp_path):
+    """SIGKILL of the main process ends its workers too; the same call then finishes the rest."""
     settings = SMALL | {"maps": 60, "size": 96}
-    whole = simulate_dataset(tmp_path / "whole", **settings)
     out = tmp_path / "killed"
     script = (
         "from pathlib import Path\n"
         "from radiodiff.simulate import simulate_dataset\n"
-        f"simulate_dataset(Path({str(out)!r}), **{settings!r})\n"
+        f"simulate_dataset(Path({str(out)!r}), workers=2, **{settings!r})\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
     deadline = time.monotonic() + 60
@@ -468,31 +480,15 @@ def test_killed_run_is_completed(tmp_path):
         time.sleep(0.005)
     process.kill()
     process.wait()
+    time.sleep(0.5)
     finished = {p: p.stat().st_mtime_ns for p in (out / "antenna").glob("[0-9]*.json")}
     assert 1 <= len(finished) < 60
+    time.sleep(1.0)
+    assert len(list((out / "antenna").glob("[0-9]*.json"))) == len(finished)
+
     simulate_dataset(out, **settings)
     assert all(p.stat().st_mtime_ns == mtime for p, mtime in finished.items())
-    assert digests(out) == digests(whole)
-
-
-def test_workers_end_with_a_killed_parent(tmp_path):
-    settings = SMALL | {"maps": 2000, "workers": 2}
-    script = (
-        "from pathlib import Path\n"
-        "from radiodiff.simulate import simulate_dataset\n"
-        f"simulate_dataset(Path({str(tmp_path / 'out')!r}), **{settings!r})\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
-    antennas = tmp_path / "out" / "antenna"
-    deadline = time.monotonic() + 60
-    while not any(antennas.glob("[0-9]*.json")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    time.sleep(1.0)
-    count = len(os.listdir(antennas))
-    time.sleep(1.0)
-    assert 1 <= count == len(os.listdir(antennas)) < 2000
+    assert digests(out) == digests(simulate_dataset(tmp_path / "whole", **settings))
 
 
 @pytest.mark.parametrize(

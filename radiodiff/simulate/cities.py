@@ -47,7 +47,7 @@ BUILT_FRACTION = (0.2, 0.75)
 #: Least share that buildings cover in each quarter of a tile of a real city [1].
 QUARTER_FRACTION = 0.12
 #: Random crops that `city_tile` looks at before it gives up.
-MAX_CROPS = 200
+MAX_CROPS = 100
 MIN_BUILDING_M2 = 9.0
 MIN_COURTYARD_M2 = 16.0
 
@@ -108,7 +108,8 @@ def city_tile(
     tree = _city_index(name)
     x_min, y_min, x_max, y_max = shapely.total_bounds(np.array(polygons))
     half = extent_m / 2
-    for _ in range(MAX_CROPS):
+    is_large_enough = sum(p.area for p in polygons) >= BUILT_FRACTION[0] * extent_m**2
+    for _ in range(MAX_CROPS if is_large_enough else 0):
         angle = rng.uniform(0, 2 * np.pi)
         is_mirrored = rng.integers(2) == 1
         center = rng.uniform((x_min, y_min), (x_max, y_max))

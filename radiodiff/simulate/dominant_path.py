@@ -26,7 +26,7 @@ from radiodiff.simulate.visibility import (
     nearest_walls,
     visible_spans,
 )
-from radiodiff.units import LOS_EXPONENT, REFERENCE_LOSS_DB, line_of_sight_gain_db
+from radiodiff.units import REFERENCE_LOSS_DB, line_of_sight_gain_db
 
 __all__ = ["DominantPath", "DominantPathConstants", "PathMap"]
 
@@ -265,7 +265,7 @@ def _trace(
     cell_size_m: float,
     constants: tuple[float, float, float, float],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least loss beyond the first metre [dB] and the bends of every cell.
+    """Return the least loss of bent paths beyond the first metre [dB] and the bends of every cell.
 
     Arrivals at corners are settled in ascending order of their loss so far and then passed on to
     the cells their corner sees and to its neighbours. Of two arrivals over the same edge, the one
@@ -276,14 +276,11 @@ def _trace(
     best = np.full((size, size), np.inf)
     bends = np.full((size, size), -1, np.int16)
 
-    # Cells with line of sight.
+    # Cells with line of sight; no bent path is better there.
     angles, sectors = nearest_walls(walls, source[0], source[1])
     for row, start, stop in visible_spans(walls, sectors, source, size, cell_size_m):
-        dy = (size - row - 0.5) * cell_size_m - source[1]
-        for col in range(start, stop):
-            dx = (col + 0.5) * cell_size_m - source[0]
-            best[row, col] = 10 * LOS_EXPONENT * np.log10(max(1.0, np.hypot(dx, dy)))
-            bends[row, col] = 0
+        best[row, start:stop] = -np.inf
+        bends[row, start:stop] = 0
 
     # Arrivals at corners, least loss so far first: loss so far [dB], loss at corners [dB],
     # length [m], direction of the last piece (unit vector), corner, side, edge, bends.

@@ -1,0 +1,119 @@
+"""Evaluation: baselines with known answers, intervals over tiles, independence of the batch."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from radiodiff import units
+from radiodiff.config import EvaluateConfig
+from radiodiff.data import RadioMapSeer
+from radiodiff.evaluate import (
+    Baselines,
+    bootstrap_interval,
+    evaluate,
+    format_table,
+    map_errors,
+    model_predictor,
+    transmitter_distance_cells,
+)
+from radiodiff.models import AutoencoderKL, UNet
+from radiodiff.pipeline import RadioDiffPipeline
+
+CONFIG = EvaluateConfig(bootstrap=200, batch_size=4)
+
+
+def truth(batch):
+    return units.model_to_path_gain_db(batch.radio_map).double()
+
+
+@pytest.fixture
+def training(dataset_root):
+    return RadioMapSeer(dataset_root, "train")
+
+
+def test_distances():
+    condition = torch.zeros(1, 2, 4, 5)
+    condition[0, 1, 1, 3] = 1
+    distance = transmitter_distance_cells(condition)[0, 0]
+    assert distance[1, 3] == 1
+    assert distance[1, 0] == 3
+    assert distance[3, 2].item() == pytest.approx(5**0.5)
+
+
+def test_distance_law_is_recovered(training):
+    """The fake maps obey gray = 255 - 70 log10 d outdoors, up to rounding and clipping."""
+    law = Baselines.fit(training)
+    step_db = (units.PEAK_DB - units.FLOOR_DB) / 255
+    assert law.offset_db == pytest.approx(units.PEAK_DB, abs=0.3)
+    assert law.slope_db == pytest.approx(-70 * step_db, abs=0.3)
+
+
+def test_mean_map_is_the_mean(training):
+    gains = torch.stack([units.model_to_path_gain_db(sample.radio_map) for sample in training])
+    assert torch.allclose(Baselines.fit(training).mean_map_db, gains.double().mean(0))
+
+
+def test_truth_scores_perfectly_and_a_shift_scores_itself(training):
+    batch = next(iter(DataLoader(training, batch_size=3)))
+    perfect = map_errors(truth(batch), batch)
+    assert perfect["rmse_db"].tolist() == pytest.approx([0] * 3, abs=1e-4)
+    assert perfect["ssim"].tolist() == pytest.approx([1] * 3)
+    inside = truth(batch).clamp(-140, -60)
+    batch = batch._replace(radio_map=units.path_gain_db_to_model(inside).float())
+    assert map_errors(inside + 5, batch)["rmse_db"].tolist() == pytest.approx([5] * 3, rel=1e-4)
+
+
+def test_buildings_do_not_count(training):
+    batch = next(iter(DataLoader(training, batch_size=3)))
+    vandal = truth(batch).masked_fill(~batch.outdoor_mask, -60.0)
+    assert map_errors(vandal, batch)["rmse_gray"].tolist() == pytest.approx([0] * 3, abs=1e-6)
+
+
+def test_interval_of_a_normal_mean():
+    """Percentile bootstrap against the textbook interval mean ± 1.96 s / sqrt n."""
+    values = np.random.default_rng(0).normal(3, 2, size=400)
+    low, high = bootstrap_interval(values, resamples=4000, rng=np.random.default_rng(1))
+    half = 1.96 * values.std() / 20
+    assert low == pytest.approx(values.mean() - half, abs=0.05)
+    assert high == pytest.approx(values.mean() + half, abs=0.05)
+
+
+def test_report(training):
+    near = {"near": lambda batch: truth(batch) + 0.5}  # exact truth has infinite PSNR
+    predictors = {**near, **Baselines.fit(training).predictors()}
+    result = evaluate(predictors, training, CONFIG)
+    assert (result["tiles"], result["maps"]) == (2, 6)
+    assert list(result["differences"]) == ["mean training map", "distance law"]
+    gap = result["differences"]["mean training map"]
+    assert gap["low"] <= gap["mean"] <= gap["high"] < 0
+    scores = result["scores"]
+    expected = scores["near"]["rmse_db"]["mean"] - scores["mean training map"]["rmse_db"]["mean"]
+    assert gap["mean"] == pytest.approx(expected)
+    table = format_table(result)
+    assert "6 maps of 2 tiles" in table
+    assert all(name in table for name in predictors)
+
+
+def test_tiles_weigh_equally(training):
+    """Mean over transmitters of a tile first: dropping transmitters of one tile changes only it."""
+    predictors = {"zero": lambda batch: torch.full_like(truth(batch), -100.0)}
+    whole = evaluate(predictors, training, CONFIG)["scores"]["zero"]["rmse_db"]["mean"]
+    errors = [
+        map_errors(torch.full((3, 1, 32, 32), -100.0).double(), batch)["rmse_db"].mean().item()
+        for batch in DataLoader(training, batch_size=3)
+    ]
+    assert whole == pytest.approx(np.mean(errors))
+
+
+def test_result_does_not_depend_on_the_batch(tiny, training):
+    torch.manual_seed(0)
+    pipeline = RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.unet), 1.0, tiny)
+    scores = []
+    for batch_size in (1, 6):
+        config = dataclasses.replace(CONFIG, steps=2, samples=2, batch_size=batch_size)
+        result = evaluate({"model": model_predictor(pipeline, config)}, training, config)
+        scores.append(result["scores"]["model"]["rmse_db"]["mean"])
+    assert scores[0] == pytest.approx(scores[1], rel=1e-5)

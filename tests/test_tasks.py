@@ -1,0 +1,91 @@
+"""What a training step means: which terms, which parameters, which randomness."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from radiodiff.config import AutoencoderLossConfig
+from radiodiff.data import RadioMapSeer
+from radiodiff.models import AutoencoderKL, parameter_count
+from radiodiff.tasks import AutoencoderTask, DiffusionTask, measure_latent_scale
+
+
+@pytest.fixture
+def batch(dataset_root):
+    return next(iter(DataLoader(RadioMapSeer(dataset_root, "train"), batch_size=3)))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_autoencoder_loss_is_its_terms(tiny, batch):
+    task = AutoencoderTask(tiny)
+    before, terms = task(batch, "autoencoder", 0, generator())
+    expected = terms["l1_l2"] * 32 * 32 + 1e-6 * terms["kl"]
+    assert before.item() == pytest.approx(expected.item(), rel=1e-6)
+    after, terms = task(batch, "autoencoder", 2, generator())
+    expected = expected + 0.5 * terms["adaptive_weight"] * terms["adversarial"]
+    assert after.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_discriminator_waits_for_its_start(tiny, batch):
+    task = AutoencoderTask(tiny)
+    assert task(batch, "discriminator", 1, generator()).loss == 0
+    assert task(batch, "discriminator", 2, generator()).loss > 0
+
+
+def test_discriminator_pass_leaves_the_autoencoder_alone(tiny, batch):
+    task = AutoencoderTask(tiny)
+    task(batch, "discriminator", 5, generator()).loss.backward()
+    assert all(p.grad is None for p in task.parameters_of("autoencoder"))
+    assert any(p.grad.abs().sum() > 0 for p in task.parameters_of("discriminator"))
+
+
+def test_without_adversarial_term_there_is_no_discriminator(tiny):
+    loss = AutoencoderLossConfig(perceptual_weight=0, discriminator_weight=0)
+    task = AutoencoderTask(dataclasses.replace(tiny, autoencoder_loss=loss))
+    assert task.passes == ("autoencoder",)
+    assert parameter_count(task) == parameter_count(task.autoencoder)
+
+
+def test_perceptual_term_without_weights_is_refused(tiny, tmp_path):
+    loss = AutoencoderLossConfig(perceptual_weights_file=str(tmp_path / "none.pt"))
+    with pytest.raises(FileNotFoundError, match="perceptual_weight: 0"):
+        AutoencoderTask(dataclasses.replace(tiny, autoencoder_loss=loss))
+
+
+def test_diffusion_trains_the_unet_alone(tiny, batch):
+    autoencoder = AutoencoderKL(tiny.autoencoder)
+    task = DiffusionTask(tiny, autoencoder, 1.0)
+    task(batch, "diffusion", 0, generator()).loss.backward()
+    assert all(p.grad is None for p in autoencoder.parameters())
+    trained = task.parameters_of("diffusion")
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in trained)
+    assert not any(name.startswith("frozen") for name in task.state_dict())
+    assert task.sizes()["total"] == parameter_count(autoencoder) + parameter_count(task.unet)
+
+
+def test_loss_is_a_function_of_the_generator(tiny, batch):
+    torch.manual_seed(0)
+    task = DiffusionTask(tiny, AutoencoderKL(tiny.autoencoder), 1.0).eval()
+    losses = [task(batch, "diffusion", 0, generator(seed)).loss.item() for seed in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_samples_are_radio_maps(tiny, batch):
+    task = DiffusionTask(tiny, AutoencoderKL(tiny.autoencoder), 1.0)
+    maps = task.sample(task.unet, batch, generator())
+    assert maps.shape == batch.radio_map.shape
+    assert maps.abs().max() <= 1
+
+
+def test_latent_scale_brings_latents_to_unit_variance(tiny, batch):
+    autoencoder = AutoencoderKL(tiny.autoencoder)
+    scale = measure_latent_scale(autoencoder, [batch, batch], generator(0))
+    with torch.no_grad():
+        noise = generator(0)
+        latents = [autoencoder.encode(batch.radio_map).sample(noise) for _ in range(2)]
+    assert (scale * torch.cat(latents)).std().item() == pytest.approx(1, rel=1e-5)

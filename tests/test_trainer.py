@@ -1,0 +1,212 @@
+"""The loop: schedule, data order, resuming, stopping; on one process and on two."""
+
+import dataclasses
+import json
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from radiodiff.config import Config, TrainConfig
+from radiodiff.data import RadioMapSeer
+from radiodiff.models import AutoencoderKL
+from radiodiff.tasks import AutoencoderTask, DiffusionTask
+from radiodiff.trainer import NonFiniteLossError, batch_indices, learning_rate, train
+
+
+def test_schedule_has_a_true_floor():
+    """Eq. ``schedule``: ends by hand, floor in the unit of a rate (audit T3), none below T4."""
+    config = TrainConfig(
+        max_steps=100, learning_rate=1e-3, min_learning_rate=2e-4, decay_power=0.5, warmup_steps=10
+    )
+    assert learning_rate(0, config) == pytest.approx(1e-4)
+    assert learning_rate(19, config) == pytest.approx(1e-3 * 0.9)
+    assert learning_rate(99, config) == 2e-4
+    assert learning_rate(1000, config) == 2e-4
+    rates = [learning_rate(k, config) for k in range(9, 100)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_batches_cover_each_epoch_once():
+    seen = [k for position in range(5) for k in batch_indices(15, 3, position, seed=1)]
+    assert sorted(seen) == list(range(15))
+    assert seen != list(range(15))
+    following = [k for position in range(5, 10) for k in batch_indices(15, 3, position, seed=1)]
+    assert sorted(following) == list(range(15))
+    assert following != seen
+
+
+def test_processes_share_the_sequence():
+    """Two processes of 2 see what one of 4 sees."""
+    for position in range(6):
+        one = batch_indices(10, 4, position, seed=3)
+        two = [batch_indices(10, 2, position, seed=3, rank=r, world=2) for r in range(2)]
+        assert sorted(one) == sorted(two[0] + two[1])
+
+
+def test_batch_may_span_epochs():
+    assert len(batch_indices(2, 7, 1, seed=0)) == 7
+
+
+def build(tiny: Config, stage: str):
+    torch.manual_seed(0)
+    if stage == "autoencoder":
+        return AutoencoderTask(tiny)
+    return DiffusionTask(tiny, AutoencoderKL(tiny.autoencoder), 1.0)
+
+
+def fit(tiny: Config, root, run_dir, stage="diffusion", **changes) -> dict[str, torch.Tensor]:
+    config = dataclasses.replace(tiny.train, **changes)
+    path = train(build(tiny, stage), RadioMapSeer(root, "train"), config, run_dir, seed=3)
+    return load_file(path)
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "diffusion"])
+def test_interrupted_run_equals_unbroken_run(tiny, dataset_root, tmp_path, stage, monkeypatch):
+    """Bit for bit, dropout included: stop after step 3, newest checkpoint at 2, go on to 4."""
+    unbroken = fit(tiny, dataset_root, tmp_path / "a", stage)
+    task = build(tiny, stage)
+    forward = type(task).forward
+
+    def interrupted(self, batch, pass_name, step, generator):
+        if step == 3:
+            raise KeyboardInterrupt
+        return forward(self, batch, pass_name, step, generator)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(task), "forward", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tiny, dataset_root, tmp_path / "b", stage)
+    resumed = fit(tiny, dataset_root, tmp_path / "b", stage)
+    assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
+    rows = [json.loads(x) for x in (tmp_path / "b" / stage / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+
+
+def test_training_changes_weights_and_leaves_the_global_generator(tiny, dataset_root, tmp_path):
+    task = build(tiny, "diffusion")
+    before = {name: value.clone() for name, value in task.unet.state_dict().items()}
+    state = torch.random.get_rng_state()
+    train(task, RadioMapSeer(dataset_root, "train"), tiny.train, tmp_path, seed=3)
+    assert torch.equal(state, torch.random.get_rng_state())
+    changed = [n for n, v in task.unet.state_dict().items() if not torch.equal(v, before[n])]
+    assert len(changed) > len(before) / 2
+
+
+def test_accumulation_equals_one_large_batch(tiny, dataset_root, tmp_path):
+    """2 micro-batches of 2 and 1 of 4 see the same maps; without noise the loss is the same."""
+    config = dataclasses.replace(tiny.train, max_steps=1, learning_rate=0.1, min_learning_rate=0.0)
+
+    class Mean(torch.nn.Module):
+        name, passes, frozen = "mean", ("mean",), ()
+
+        def __init__(self):
+            super().__init__()
+            self.value = torch.nn.Parameter(torch.zeros(1))
+            self.averaged = torch.nn.Linear(1, 1)
+
+        def parameters_of(self, pass_name):
+            return [self.value]
+
+        def sizes(self):
+            return {}
+
+        def forward(self, batch, pass_name, step, generator):
+            from radiodiff.tasks import StepLoss
+
+            return StepLoss((self.value - batch.radio_map.mean()).square().sum(), {})
+
+    gradients = []
+    for micro, batch_size in ((2, 2), (1, 4)):
+        run = tmp_path / str(micro)
+        changed = dataclasses.replace(
+            config, accumulation=micro, batch_size=batch_size, sample_every=0, sample_before=False
+        )
+        train(Mean(), RadioMapSeer(dataset_root, "train"), changed, run, seed=1)
+        (row,) = map(json.loads, (run / "mean/log.jsonl").read_text().splitlines())
+        gradients.append(row["mean_gradient_norm"])
+    assert gradients[0] == pytest.approx(gradients[1], rel=1e-5)
+
+
+def test_resume_is_three_valued(tiny, dataset_root, tmp_path):
+    dataset = RadioMapSeer(dataset_root, "train")
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        train(build(tiny, "diffusion"), dataset, tiny.train, tmp_path, resume=True)
+    train(build(tiny, "diffusion"), dataset, tiny.train, tmp_path, resume=False)
+    with pytest.raises(FileExistsError, match="another run folder"):
+        train(build(tiny, "diffusion"), dataset, tiny.train, tmp_path, resume=False)
+    train(build(tiny, "diffusion"), dataset, tiny.train, tmp_path, resume=True)
+
+
+def test_non_finite_loss_stops_and_says_where(tiny, dataset_root, tmp_path, monkeypatch):
+    def broken(self, batch, pass_name, step, generator):
+        result = forward(self, batch, pass_name, step, generator)
+        return result._replace(loss=result.loss * (float("nan") if step == 3 else 1))
+
+    forward = DiffusionTask.forward
+    monkeypatch.setattr(DiffusionTask, "forward", broken)
+    with pytest.raises(NonFiniteLossError, match=r"diffusion loss is nan at step 3.*step-00000002"):
+        fit(tiny, dataset_root, tmp_path)
+    state = load_file(tmp_path / "diffusion/checkpoints/step-00000002/model.safetensors")
+    assert all(value.isfinite().all() for value in state.values() if value.is_floating_point())
+
+
+def test_log_tensorboard_samples_and_counts(tiny, dataset_root, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "radiodiff")
+    fit(tiny, dataset_root, tmp_path, "autoencoder", sample_every=2, sample_before=True)
+    folder = tmp_path / "autoencoder"
+    assert {p.name for p in folder.glob("samples-*.png")} == {
+        "samples-00000000.png",
+        "samples-00000002.png",
+        "samples-00000004.png",
+    }
+    assert "autoencoder step 4/4: loss autoencoder" in caplog.text
+    assert "parameters" in caplog.text
+    assert str(folder) in caplog.text
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    assert {"train/autoencoder", "train/discriminator", "train/learning_rate"} <= set(
+        events.Tags()["scalars"]
+    )
+    assert events.Tags()["images"] == ["samples/truth_above_network_below"]
+
+
+def test_two_processes_train_one_model(tiny, dataset_root, tmp_path):
+    """Gradients are synchronised (audit T2): both ranks end with the same weights."""
+    script = tmp_path / "two.py"
+    script.write_text(
+        "import sys, torch\n"
+        "from radiodiff.config import load_config\n"
+        "from radiodiff.data import RadioMapSeer\n"
+        "from radiodiff.tasks import AutoencoderTask\n"
+        "from radiodiff.trainer import process_state, train\n"
+        "config, root, out = load_config(sys.argv[1]), sys.argv[2], sys.argv[3]\n"
+        "rank = process_state().process_index\n"
+        "assert process_state().num_processes == 2\n"
+        "torch.manual_seed(0)\n"
+        "task = AutoencoderTask(config)\n"
+        "train(task, RadioMapSeer(root, 'train'), config.train_autoencoder, out, seed=3)\n"
+        "torch.save(task.state_dict(), f'{out}/rank{rank}.pt')\n"
+    )
+    from radiodiff.config import save_config
+
+    save_config(tiny, tmp_path / "config.yaml")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
+    command += [
+        str(script),
+        str(tmp_path / "config.yaml"),
+        str(dataset_root),
+        str(tmp_path / "run"),
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    ranks = [torch.load(tmp_path / f"run/rank{r}.pt", weights_only=True) for r in range(2)]
+    trained = [name for name in ranks[0] if "running" not in name and "tracked" not in name]
+    assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in trained)
