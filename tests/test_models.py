@@ -38,7 +38,12 @@ from radiodiff.models.attention import pool_windows, sine_position_code
 from radiodiff.models.autoencoder import Downsample, SpatialAttention
 from radiodiff.models.condition import transmitter_coordinates
 from radiodiff.models.swin import PatchMerging, ShiftedWindowAttention, relative_position_index
-from radiodiff.models.unet import TimeEmbedding, WeightStandardizedConv2d, resample_spectrum
+from radiodiff.models.unet import (
+    ResidualBlock,
+    TimeEmbedding,
+    WeightStandardizedConv2d,
+    resample_spectrum,
+)
 from radiodiff.reference import R24_UNET, R25_UNET, autoencoder_state_dict, unet_state_dict
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
@@ -945,6 +950,17 @@ def test_standardised_convolution_ignores_shift_and_scale_of_its_weights():
 
 
 @torch.no_grad()
+def test_residual_block_without_modulation_is_plain():
+    block = ResidualBlock(8, 8, 4)
+    nn.init.zeros_(block.time_projection.weight)
+    nn.init.zeros_(block.time_projection.bias)
+    x = torch.randn(2, 8, 6, 6)
+    hidden = functional.silu(block.norm1(block.conv1(x)))
+    expected = x + functional.silu(block.norm2(block.conv2(hidden)))
+    torch.testing.assert_close(block(x, torch.randn(2, 4)), expected)
+
+
+@torch.no_grad()
 def test_time_embedding_of_the_last_time_has_zero_phase():
     embedding = TimeEmbedding(16, 24, scale=16.0)
     code = torch.cat([torch.zeros(8), torch.ones(8)])
@@ -1033,6 +1049,15 @@ def test_vgg_maps_and_keys():
     assert set(vgg.state_dict()) == keys
     with pytest.raises(ValueError, match="1 or 3"):
         vgg(torch.zeros(1, 2, 32, 32, device="meta"))
+
+
+def test_vgg_sees_maps_as_imagenet_pictures():
+    vgg = VGG16Features()
+    vgg.features, vgg.taps = nn.Sequential(nn.Identity()), {0}
+    radio_map = torch.rand(1, 1, 4, 4) * 2 - 1
+    gray = (radio_map + 1) / 2
+    for channel, mean, std in ((0, 0.485, 0.229), (1, 0.456, 0.224), (2, 0.406, 0.225)):
+        torch.testing.assert_close(vgg(radio_map)[0][:, [channel]], (gray - mean) / std)
 
 
 # ------------------------------------------------------------------------------------- full size
