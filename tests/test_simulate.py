@@ -446,6 +446,17 @@ def test_files_agree_with_each_other(dataset):
             assert (gain[buildings > 0] == 0).all()
 
 
+def test_map_depends_on_seed_and_id_only(tmp_path):
+    settings = SMALL | {"cities": ["munich"]}
+    three = digests(simulate_dataset(tmp_path / "three", **settings | {"maps": 3}))
+    two = digests(simulate_dataset(tmp_path / "two", **settings | {"maps": 2}))
+    other = digests(simulate_dataset(tmp_path / "other", **settings | {"maps": 2, "seed": 4}))
+    buildings = "png/buildings_complete/{}.png".format
+    assert all(three[name] == digest for name, digest in two.items() if name != "dataset.json")
+    assert len({three[buildings(0)], three[buildings(1)], three[buildings(2)]}) == 3
+    assert other[buildings(0)] != two[buildings(0)]
+
+
 def test_workers_do_not_matter(dataset, tmp_path):
     calls = []
     two = simulate_dataset(
