@@ -13,7 +13,7 @@ from radiodiff import units
 from radiodiff.checkpoint import load_weights
 from radiodiff.config import Config, load_config
 from radiodiff.data import network_condition
-from radiodiff.diffusion import Generators, Prediction, predict
+from radiodiff.diffusion import Generators, Prediction, predict, standard_normal
 from radiodiff.models import AutoencoderKL, UNet
 from radiodiff.sampler import sample, uniform_schedule
 
@@ -79,7 +79,7 @@ class RadioDiffPipeline:
         Args:
             condition: Channels in [0, 1] as datasets give them, shape ``(b, k, h, w)``.
             steps: Denoiser calls.
-            generator: Source of the noise on the networks' device, one or one for each map.
+            generator: Source of the noise, one or one for each map; on any device.
 
         Returns:
             Radio maps in [-1, 1], shape ``(b, 1, h, w)``.
@@ -97,10 +97,8 @@ class RadioDiffPipeline:
         factor = self.autoencoder.downsampling
         b, _, h, w = condition.shape
         shape = (b, self.config.autoencoder.latent_channels, h // factor, w // factor)
-        if generator is None:
-            generator = torch.Generator(self.device)
-            generator.seed()
-        latents = sample(denoise, uniform_schedule(steps), shape=shape, generator=generator)
+        start = standard_normal(shape, generator).to(self.device)
+        latents = sample(denoise, uniform_schedule(steps), start, generator=generator)
         return self.autoencoder.decode(latents / self.latent_scale).clamp(-1, 1)
 
     def __call__(

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from radiodiff.diffusion import ConstantSDE, Generators, Prediction, standard_normal
+from radiodiff.diffusion import ConstantSDE, Generators, Prediction
 
 __all__ = ["Denoiser", "sample", "uniform_schedule"]
 
@@ -30,10 +30,9 @@ def uniform_schedule(steps: int) -> tuple[float, ...]:
 def sample(
     denoiser: Denoiser,
     schedule: Sequence[float],
+    start: Tensor,
     *,
-    shape: tuple[int, int, int, int],
     generator: Generators = None,
-    start: Tensor | None = None,
     callback: Callable[[float, Tensor, Prediction], None] | None = None,
 ) -> Tensor:
     """Integrate the reverse process from noise to a clean latent (eq. ``bridge``).
@@ -44,27 +43,22 @@ def sample(
     Args:
         denoiser: Maps ``(x_t, t)`` to a :class:`~radiodiff.diffusion.Prediction`.
         schedule: Times from 1 strictly down to 0; ``len(schedule) - 1`` denoiser calls.
-        shape: Shape of the latent, ``(b, c, h, w)``.
-        generator: Source of all randomness, one or one for each map; the same state gives the
-            same latents. Its device is the latents' device.
-        start: Latents at time 1 to start from instead of fresh noise, shape ``shape``.
+        start: Latents at time 1, shape ``(b, c, h, w)``: standard normal noise.
+        generator: Source of the noise of the steps, one or one for each map.
         callback: Called as ``callback(t, x_t, prediction)`` before each step.
 
     Returns:
         Clean latents at unit variance, shape ``(b, c, h, w)``.
 
     Raises:
-        ValueError: If the schedule does not run strictly down from 1 to 0, or ``start`` has
-            another shape.
+        ValueError: If the schedule does not run strictly down from 1 to 0.
     """
     if schedule[0] != 1 or schedule[-1] != 0 or any(s >= t for t, s in pairwise(schedule)):
         raise ValueError(f"schedule must decrease strictly from 1 to 0, got {list(schedule)}")
-    if start is not None and tuple(start.shape) != tuple(shape):
-        raise ValueError(f"start must have shape {tuple(shape)}, got {tuple(start.shape)}")
     sde = ConstantSDE()
-    x_t = standard_normal(shape, generator) if start is None else start
+    x_t = start
     for t, s in pairwise(schedule):
-        times = torch.full((shape[0],), t, device=x_t.device, dtype=x_t.dtype)
+        times = torch.full((len(x_t),), t, device=x_t.device, dtype=x_t.dtype)
         prediction = denoiser(x_t, times)
         if callback is not None:
             callback(t, x_t, prediction)

@@ -81,7 +81,8 @@ def test_steps_do_not_change_the_law(steps):
         return exact(x_t, t, centre + spread * standard_normal(x_t.shape, noise))
 
     noise = seeded(3)
-    x_0 = sample(oracle, uniform_schedule(steps), shape=(count, 1, 1, 1), generator=seeded(4))
+    start = standard_normal((count, 1, 1, 1), seeded(5))
+    x_0 = sample(oracle, uniform_schedule(steps), start, generator=seeded(4))
     assert x_0.mean().item() == pytest.approx(mean, abs=5 * math.sqrt(variance / count))
     assert x_0.var().item() == pytest.approx(variance, rel=5 * math.sqrt(2 / count))
 

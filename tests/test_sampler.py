@@ -23,7 +23,8 @@ def toward(x_0: torch.Tensor):
 def test_exact_denoiser_recovers_x_0(schedule):
     x_0 = standard_normal(SHAPE, torch.Generator().manual_seed(5))
     generator = torch.Generator().manual_seed(0)
-    result = sample(toward(x_0), schedule, shape=SHAPE, generator=generator)
+    start = standard_normal(SHAPE, generator)
+    result = sample(toward(x_0), schedule, start, generator=generator)
     assert torch.allclose(result, x_0, atol=1e-5)
 
 
@@ -34,7 +35,7 @@ def test_denoiser_is_called_once_a_step():
         times.append(t[0].item())
         return Prediction(torch.zeros_like(x_t), x_t)
 
-    sample(denoiser, uniform_schedule(4), shape=SHAPE)
+    sample(denoiser, uniform_schedule(4), torch.ones(SHAPE))
     assert times == [1.0, 0.75, 0.5, 0.25]
 
 
@@ -44,7 +45,7 @@ def test_same_generator_same_latents():
             return Prediction(0.1 * x_t, 0.5 * x_t)
 
         generator = torch.Generator().manual_seed(7)
-        return sample(denoiser, uniform_schedule(5), shape=SHAPE, generator=generator)
+        return sample(denoiser, uniform_schedule(5), torch.ones(SHAPE), generator=generator)
 
     assert torch.equal(run(), run())
 
@@ -53,7 +54,8 @@ def test_global_generator_is_left_alone():
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
     generator = torch.Generator().manual_seed(7)
-    sample(toward(torch.zeros(SHAPE)), uniform_schedule(3), shape=SHAPE, generator=generator)
+    start = standard_normal(SHAPE, generator)
+    sample(toward(torch.zeros(SHAPE)), uniform_schedule(3), start, generator=generator)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -63,8 +65,7 @@ def test_callback_sees_the_trajectory():
     sample(
         toward(torch.zeros(SHAPE)),
         (1.0, 0.4, 0.0),
-        shape=SHAPE,
-        start=start,
+        start,
         callback=lambda t, x_t, prediction: seen.append((t, x_t.clone())),
     )
     assert [t for t, _ in seen] == [1.0, 0.4]
@@ -76,11 +77,9 @@ def test_callback_sees_the_trajectory():
 )
 def test_wrong_schedules_are_refused(schedule):
     with pytest.raises(ValueError, match="strictly from 1 to 0"):
-        sample(toward(torch.zeros(SHAPE)), schedule, shape=SHAPE)
+        sample(toward(torch.zeros(SHAPE)), schedule, torch.ones(SHAPE))
 
 
-def test_wrong_start_and_no_steps_are_refused():
-    with pytest.raises(ValueError, match="start must have shape"):
-        sample(toward(torch.zeros(SHAPE)), (1.0, 0.0), shape=SHAPE, start=torch.zeros(1, 3, 4, 4))
+def test_no_steps_are_refused():
     with pytest.raises(ValueError, match="at least 1"):
         uniform_schedule(0)
