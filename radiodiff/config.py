@@ -258,8 +258,8 @@ def check_parameters(cells: Sequence[str]) -> None:
         for name in _assigned_names(cell):
             if name not in known:
                 raise ConfigError(
-                    f"unknown notebook parameter {name!r}{_nearest(name, known)}; "
-                    f"the notebook has {', '.join(known)}"
+                    f"unknown notebook parameter {name!r} (the notebook has {', '.join(known)})"
+                    f"{_nearest(name, known)}"
                 )
 
 
