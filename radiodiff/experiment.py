@@ -214,7 +214,9 @@ def _latent_scale(
     if scale is None:
         device = next(autoencoder.parameters()).device
         every = max(1, len(dataset) // (_LATENT_SCALE_BATCHES * 16))
-        loader = DataLoader(Subset(dataset, range(0, len(dataset), every)), batch_size=16)
+        chosen = Subset(dataset, range(0, len(dataset), every))
+        # A generator of its own: a loader draws from the global one otherwise.
+        loader = DataLoader(chosen, batch_size=16, generator=torch.Generator())
         batches = (
             batch._replace(radio_map=batch.radio_map.to(device))
             for batch in islice(loader, _LATENT_SCALE_BATCHES)

@@ -116,5 +116,5 @@ def test_misspelt_notebook_parameters_are_refused():
     own = 'config = "smoke"  # name\noverrides: list = []\nrun_dir = ""'
     check_parameters(["", own, "import os", "x = 1"])
     check_parameters(["", own, '# Parameters\nconfig = "demo"\n', "x = 1"])
-    with pytest.raises(ConfigError, match="'cofnig'.*did you mean 'config'"):
+    with pytest.raises(ConfigError, match=r"'cofnig'.*did you mean 'config'"):
         check_parameters(["", own, '# Parameters\ncofnig = "smoke"\n'])
