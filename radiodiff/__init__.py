@@ -4,7 +4,7 @@ Read the package in this order: `units`, `diffusion`, `models`, `simulate`, `sam
 `config`, `tasks`, `trainer`, `pipeline`, `evaluate`. The chapters import the names below.
 """
 
-from radiodiff.config import Config, check_parameters, load_config
+from radiodiff.config import Config, check_parameters, config_text, load_config
 from radiodiff.diffusion import ConstantSDE, DiffusionConfig, Prediction, diffusion_loss, predict
 from radiodiff.evaluate import format_table
 from radiodiff.experiment import default_run_dir, evaluate_run, make_dataset, show_log, train_run
@@ -20,6 +20,7 @@ __all__ = [
     "Prediction",
     "RadioDiffPipeline",
     "check_parameters",
+    "config_text",
     "default_run_dir",
     "diffusion_loss",
     "evaluate_run",

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from radiodiff.config import load_config, project_root
+from radiodiff.config import load_config, project_path
 from radiodiff.data import DatasetError
 from radiodiff.evaluate import format_table
 from radiodiff.experiment import default_run_dir, evaluate_run, log_progress, show_log, train_run
@@ -103,7 +103,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    results_dir = options.out or project_root() / "results" / options.run_dir.resolve().name
+    results_dir = options.out or project_path("results") / options.run_dir.resolve().name
     print(format_table(evaluate_run(options.run_dir, results_dir)))
     print(f"figure:  {results_dir / 'predictions.png'}")
     print(f"metrics: {results_dir / 'metrics.json'}")

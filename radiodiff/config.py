@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import difflib
+import os
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,8 +25,9 @@ __all__ = [
     "SimulateConfig",
     "TrainConfig",
     "check_parameters",
+    "config_text",
     "load_config",
-    "project_root",
+    "project_path",
     "save_config",
 ]
 
@@ -200,6 +202,16 @@ def project_root() -> Path:
     raise FileNotFoundError("no folder with configs/ and pyproject.toml above the working folder")
 
 
+def project_path(path: str | Path) -> Path:
+    """Return a path of the project as seen from the working folder; an absolute one as it is.
+
+    So ``data/cities`` is the same folder for a chapter, which runs in ``notebooks/``, and for a
+    command at the top, and no printed path names the machine.
+    """
+    path = Path(path)
+    return path if path.is_absolute() else Path(os.path.relpath(project_root() / path))
+
+
 def load_config(source: str | Path, overrides: Sequence[str] | str = ()) -> Config:
     """Read a configuration and apply overrides.
 
@@ -217,9 +229,9 @@ def load_config(source: str | Path, overrides: Sequence[str] | str = ()) -> Conf
     """
     path = Path(source)
     if path.suffix not in (".yaml", ".yml"):
-        path = project_root() / "configs" / f"{source}.yaml"
-    elif not path.is_file() and not path.is_absolute() and (project_root() / path).is_file():
-        path = project_root() / path  # notebooks run in their own folder
+        path = project_path(f"configs/{source}.yaml")
+    elif not path.is_file():
+        path = project_path(path)  # notebooks run in their own folder
     if not path.is_file():
         known = sorted(p.stem for p in (project_root() / "configs").glob("*.yaml"))
         raise FileNotFoundError(f"no configuration {path}; configs/ holds {', '.join(known)}")
@@ -232,10 +244,15 @@ def load_config(source: str | Path, overrides: Sequence[str] | str = ()) -> Conf
     return _build(Config, values, "")
 
 
+def config_text(config: Any) -> str:
+    """Return a configuration, or one section of it, as YAML."""
+    return yaml.safe_dump(_plain(config), sort_keys=False)
+
+
 def save_config(config: Config, path: Path) -> None:
     """Write a resolved configuration as YAML."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(_plain(config), sort_keys=False))
+    path.write_text(config_text(config))
 
 
 def check_parameters(cells: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Judge a model and its baselines on radio maps of cities it never saw."""
 
 import logging
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -227,21 +228,24 @@ def format_table(result: Mapping[str, Any]) -> str:
     """Return an evaluation as a text table with its protocol."""
     first = next(iter(result["scores"]))
     lines = [
-        f"{'':<20}{'RMSE [dB], 95 % interval':>27}{'NMSE':>9}{'RMSE [gray]':>13}"
-        f"{'SSIM':>8}{'PSNR [dB]':>11}   difference of RMSE [dB]"
+        f"{'':<18}{'RMSE [dB]':>21}{'NMSE':>8}{'RMSE [gray]':>13}{'SSIM':>7}{'PSNR [dB]':>11}"
+        "  difference of RMSE [dB]"
     ]
     for method, scores in result["scores"].items():
         error = scores["rmse_db"]
         cells = f"{error['mean']:.2f} [{error['low']:.2f}, {error['high']:.2f}]"
         line = (
-            f"{method:<20}{cells:>27}{scores['nmse']['mean']:>9.4f}"
-            f"{scores['rmse_gray']['mean']:>13.4f}{scores['ssim']['mean']:>8.3f}"
+            f"{method:<18}{cells:>21}{scores['nmse']['mean']:>8.4f}"
+            f"{scores['rmse_gray']['mean']:>13.4f}{scores['ssim']['mean']:>7.3f}"
             f"{scores['psnr_db']['mean']:>11.2f}"
         )
         if method in result["differences"]:
             gap = result["differences"][method]
-            line += f"   {gap['mean']:+.2f} [{gap['low']:+.2f}, {gap['high']:+.2f}]"
+            line += f"  {gap['mean']:+.2f} [{gap['low']:+.2f}, {gap['high']:+.2f}]"
         lines.append(line)
-    lines.append(f"{result['maps']} maps of {result['tiles']} tiles. {result['protocol']}")
-    lines.append(f"Difference: {first} minus the method of the row; an interval below 0 is a gain.")
+    notes = (
+        f"{result['maps']} maps of {result['tiles']} tiles. {result['protocol']} Difference: "
+        f"{first} minus the method of the row; an interval below 0 is a gain."
+    )
+    lines += textwrap.wrap(notes, width=len(lines[0]))
     return "\n".join(lines)

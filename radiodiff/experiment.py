@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from radiodiff.checkpoint import load_weights, newest_checkpoint, write_atomically
-from radiodiff.config import Config, ConfigError, load_config, project_root, save_config
+from radiodiff.config import Config, ConfigError, load_config, project_path, save_config
 from radiodiff.data import RadioMapSeer, path_gain_db, transmitter_cell
 from radiodiff.evaluate import Baselines, evaluate, model_predictor
 from radiodiff.models import AutoencoderKL
@@ -57,8 +57,8 @@ _FIGURE_MAPS = 4
 
 
 def default_run_dir(config: Config) -> Path:
-    """Return ``runs/<name>`` below the project's root."""
-    return project_root() / "runs" / config.name
+    """Return ``runs/<name>`` of the project."""
+    return project_path(Path("runs") / config.name)
 
 
 def make_dataset(config: Config, split: Literal["train", "val", "test"]) -> RadioMapSeer:
@@ -75,8 +75,7 @@ def make_dataset(config: Config, split: Literal["train", "val", "test"]) -> Radi
         DatasetError: If the folder is not a dataset.
         ValueError: If the folder holds a dataset simulated with other settings.
     """
-    root = Path(config.data.root)
-    root = root if root.is_absolute() else project_root() / root
+    root = project_path(config.data.root)
     wanted = config.data.simulate
     if wanted is not None:
         with process_state().main_process_first():

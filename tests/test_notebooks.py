@@ -1,0 +1,53 @@
+"""Chapters as a reader runs them: papermill from the repository's root, straight after set-up."""
+
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from .conftest import ROOT
+
+
+def papermill(output, *parameters: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "papermill", "notebooks/train.ipynb", str(output)]
+    environment = os.environ | {"PYTHONWARNINGS": "default"}
+    return subprocess.run(
+        [*command, *parameters],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("papermill")
+    done = papermill(folder / "out.ipynb", "-p", "config", "smoke", "-p", "run_dir", str(folder))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return nbformat.read(folder / "out.ipynb", as_version=4)
+
+
+def test_train_shows_its_figures_and_its_table(executed):
+    outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) == 3  # training maps, losses, predictions
+    text = "".join(output.get("text", "") for output in outputs)
+    assert "distance law" in text
+    assert "U-Net" in text
+
+
+def test_train_prints_no_warning(executed):
+    outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
+    assert not [output.text for output in outputs if output.get("name") == "stderr"]
+
+
+def test_misspelt_parameter_stops_the_run(tmp_path):
+    done = papermill(tmp_path / "out.ipynb", "-p", "cofnig", "smoke")
+    assert done.returncode != 0
+    assert "unknown notebook parameter 'cofnig'" in done.stderr
+    assert "did you mean 'config'" in done.stderr
