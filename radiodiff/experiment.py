@@ -79,16 +79,8 @@ def make_dataset(config: Config, split: Literal["train", "val", "test"]) -> Radi
     wanted = config.data.simulate
     if wanted is not None:
         with process_state().main_process_first():
-            simulate_dataset(
-                root,
-                maps=wanted.maps,
-                transmitters=wanted.transmitters,
-                size=wanted.size,
-                cell_size_m=wanted.cell_size_m,
-                seed=wanted.seed,
-                workers=wanted.workers,
-                progress=log_progress("simulated %d of %d city tiles"),
-            )
+            progress = log_progress("simulated %d of %d city tiles")
+            simulate_dataset(root, **dataclasses.asdict(wanted), progress=progress)
     return RadioMapSeer(root, split, simulation=config.data.simulation, cars=config.data.cars)
 
 

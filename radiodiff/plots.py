@@ -56,7 +56,7 @@ def plot_predictions(rows: Sequence[Mapping[str, object]]) -> Figure:
     Returns:
         A figure with one dB colour bar for the maps and one for the errors.
     """
-    figure = Figure(figsize=(9.6, 3.1 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(9.0, 3.1 * len(rows) + 0.8), layout="constrained")
     panels = figure.subplots(len(rows), 3, squeeze=False)
     for axes, row in zip(panels, rows, strict=True):
         mask = np.asarray(row["building_mask"])
@@ -76,10 +76,10 @@ def plot_predictions(rows: Sequence[Mapping[str, object]]) -> Figure:
         )
         rmse = np.sqrt(np.nanmean(error**2))
         _finish(axes[2], cell, f"error, RMSE {rmse:.1f} dB")
-    label = "path gain [dB]"
-    figure.colorbar(panels[0, 1].images[0], ax=panels[:, :2], label=label, shrink=0.6)
-    label = "prediction − truth [dB]"
-    figure.colorbar(panels[0, 2].images[0], ax=panels[:, 2], label=label, shrink=0.6)
+    bar = {"location": "bottom", "shrink": 0.8, "aspect": 30, "pad": 0.02}
+    figure.colorbar(panels[0, 1].images[0], ax=panels[:, :2], label="path gain [dB]", **bar)
+    bar["aspect"] = 15
+    figure.colorbar(panels[0, 2].images[0], ax=panels[:, 2], label="prediction − truth [dB]", **bar)
     return figure
 
 

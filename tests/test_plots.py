@@ -34,7 +34,7 @@ def test_predictions():
         "transmitter_cell": (5, 3),
     }
     figure = plot_predictions([row, row])
-    assert [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()] == [
+    assert [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()] == [
         "path gain [dB]",
         "prediction − truth [dB]",
     ]
