@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import send_to_device
 from PIL import Image
 from torch import Tensor, nn
@@ -156,6 +157,8 @@ def train(
     if resume is False and found is not None:
         raise FileExistsError(f"resume is false, but there is {found}: choose another run folder")
     process_state()
+    # Accelerate keeps the first precision for the life of the process; stages may differ in it.
+    AcceleratorState._reset_state()
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),
         mixed_precision=config.precision,
