@@ -43,7 +43,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP) ## train the small model on simulated maps and show what it predicts (minutes, CPU)
 	$(BIN)/radiodiff train --config configs/demo.yaml
-	$(BIN)/radiodiff evaluate --run runs/demo
+	$(BIN)/radiodiff evaluate --run-dir runs/demo
 
 test: $(STAMP) ## run all tests and every chapter at its smallest size
 	rm -rf runs/smoke

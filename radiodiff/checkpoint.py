@@ -75,6 +75,7 @@ def save_checkpoint(
         for file in temporary.rglob("*"):
             if file.is_file():
                 _fsync(file)
+        _fsync(temporary)
         shutil.rmtree(path, ignore_errors=True)
         temporary.rename(path)
         _fsync(path.parent)
@@ -90,12 +91,12 @@ def load_checkpoint(accelerator: Accelerator, path: Path) -> dict[str, Any]:
     return json.loads((Path(path) / "state.json").read_text())
 
 
-def save_weights(network: nn.Module, path: Path, metadata: dict[str, str] | None = None) -> None:
+def save_weights(network: nn.Module, path: Path) -> None:
     """Write a network's weights as one safetensors file, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     weights = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
-    save_file({name: t.contiguous() for name, t in weights.items()}, temporary, metadata)
+    save_file({name: t.contiguous() for name, t in weights.items()}, temporary)
     _fsync(temporary)
     temporary.replace(path)
 

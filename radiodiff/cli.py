@@ -10,7 +10,7 @@ from radiodiff.data import DatasetError
 from radiodiff.evaluate import format_table
 from radiodiff.experiment import default_run_dir, evaluate_run, log_progress, show_log, train_run
 from radiodiff.simulate import CITY_NAMES, simulate_dataset
-from radiodiff.trainer import NonFiniteLossError
+from radiodiff.trainer import NonFiniteLossError, process_state
 
 __all__ = ["main"]
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"radiodiff: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("radiodiff: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        print("radiodiff: interrupted; train and simulate go on when called again", file=sys.stderr)
         return 130
     return 0
 
@@ -64,7 +64,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="change one key, e.g. train.max_steps=100; may be repeated",
     )
-    train.add_argument("--run", dest="run_dir", type=Path, help="run folder (runs/<name>)")
+    # torchrun takes --run for an abbreviation of an option of its own; --run-dir passes.
+    train.add_argument("--run-dir", "--run", type=Path, help="run folder (runs/<name>)")
     train.add_argument(
         "--resume",
         choices=("auto", "true", "false"),
@@ -74,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
 
     evaluate = commands.add_parser("evaluate", help="score a run against baselines")
-    evaluate.add_argument("--run", dest="run_dir", type=Path, required=True, help="run folder")
+    evaluate.add_argument("--run-dir", "--run", type=Path, required=True, help="run folder")
     evaluate.add_argument("--out", type=Path, help="results folder (results/<name>)")
     evaluate.set_defaults(run=_evaluate)
     return parser
@@ -99,7 +100,8 @@ def _train(options: argparse.Namespace) -> None:
     config = load_config(options.config, options.overrides)
     resume = {"auto": "auto", "true": True, "false": False}[options.resume]
     run_dir = train_run(config, options.run_dir or default_run_dir(config), resume=resume)
-    print(f"run: {run_dir}")
+    if process_state().is_main_process:
+        print(f"run: {run_dir}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

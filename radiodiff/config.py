@@ -139,6 +139,11 @@ class TrainConfig:
         for name in (*counts, "checkpoint_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.learning_rate < self.min_learning_rate:
+            raise ConfigError(
+                f"learning_rate {self.learning_rate:g} is below min_learning_rate "
+                f"{self.min_learning_rate:g}, its floor: lower both"
+            )
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,11 @@ class EvaluateConfig:
     seed: int = 0
     """Seed of the sampling noise and of the bootstrap."""
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "samples", "batch_size", "bootstrap"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -167,16 +177,14 @@ class Config:
 
     name: str
     """Name of the run; its folder is ``runs/<name>`` unless another is given."""
+    autoencoder_loss: AutoencoderLossConfig
+    """Loss of the autoencoder stage; it has no default, since the perceptual term needs a file."""
     seed: int = 0
     """Seed of weights, noise and data order."""
     data: DataConfig = field(default_factory=DataConfig)
     """Dataset."""
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     """Autoencoder network."""
-    autoencoder_loss: AutoencoderLossConfig = field(
-        default_factory=lambda: AutoencoderLossConfig(perceptual_weight=0.0)
-    )
-    """Loss of the autoencoder stage."""
     train_autoencoder: TrainConfig = field(default_factory=TrainConfig)
     """First stage: the autoencoder."""
     unet: UNetConfig = field(default_factory=UNetConfig)
@@ -239,6 +247,8 @@ def load_config(source: str | Path, overrides: Sequence[str] | str = ()) -> Conf
         values = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold sections of keys, got {values!r}")
     for item in overrides.split() if isinstance(overrides, str) else overrides:
         _apply_override(values, item)
     return _build(Config, values, "")
@@ -250,9 +260,11 @@ def config_text(config: Any) -> str:
 
 
 def save_config(config: Config, path: Path) -> None:
-    """Write a resolved configuration as YAML."""
+    """Write a resolved configuration as YAML; the file is old or new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(config_text(config))
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(config_text(config))
+    temporary.replace(path)
 
 
 def check_parameters(cells: Sequence[str]) -> None:

@@ -39,7 +39,7 @@ class EMA:
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
         """Move the average towards ``network`` after optimizer step ``step`` (1, 2, ...)."""
-        if step % self.every:
+        if step > self.start and step % self.every:
             return
         decay = self.decay_at(step)
         current = network.state_dict()

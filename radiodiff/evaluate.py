@@ -27,7 +27,7 @@ PROTOCOL = (
     "RMSE [gray], SSIM (Gaussian window, range 1) and PSNR (range 1): gray level = (gain + 147) / "
     "99.16, all cells, buildings set to 0 in prediction and truth."
 )
-#: Metric name to what a smaller number means for it.
+#: Names of the metrics; for SSIM and PSNR more is better.
 METRICS = ("rmse_db", "nmse", "rmse_gray", "ssim", "psnr_db")
 
 _MAX_BASELINE_MAPS = 2000
@@ -57,7 +57,8 @@ class Baselines:
     """Predictors that know no buildings, fitted on training maps.
 
     Attributes:
-        mean_map_db: Mean path gain of each cell [dB], shape ``(1, h, w)``.
+        mean_map_db: Mean path gain of each cell over the maps where it is outdoors [dB], shape
+            ``(1, h, w)``; the mean over all cells where it never is.
         offset_db: Path gain at a distance of one cell [dB].
         slope_db: Change of path gain per decade of distance [dB].
     """
@@ -75,17 +76,19 @@ class Baselines:
         """
         count = min(len(dataset), _MAX_BASELINE_MAPS)
         chosen = np.linspace(0, len(dataset) - 1, count).astype(int)
-        total, normal, moment = None, np.zeros((2, 2)), np.zeros(2)
+        total, seen, normal, moment = 0, 0, np.zeros((2, 2)), np.zeros(2)
         for batch in DataLoader(Subset(dataset, chosen.tolist()), batch_size=16):
             gain_db = units.model_to_path_gain_db(batch.radio_map).double()
-            total = gain_db.sum(0) + (0 if total is None else total)
             outdoor = batch.outdoor_mask
+            total = total + (gain_db * outdoor).sum(0)
+            seen = seen + outdoor.sum(0)
             x = transmitter_distance_cells(batch.condition).double().log10()[outdoor].numpy()
             design = np.stack([np.ones_like(x), x])
             normal += design @ design.T
             moment += design @ gain_db[outdoor].numpy()
         offset, slope = np.linalg.solve(normal, moment)
-        return cls(total / count, float(offset), float(slope))
+        mean_map_db = torch.where(seen > 0, total / seen.clamp_min(1), total.sum() / seen.sum())
+        return cls(mean_map_db, float(offset), float(slope))
 
     def predictors(self) -> dict[str, Predictor]:
         """Return the baselines by name."""
@@ -109,7 +112,7 @@ def model_predictor(pipeline: RadioDiffPipeline, config: EvaluateConfig) -> Pred
         total = torch.zeros_like(batch.radio_map, dtype=torch.float64)
         for k in range(config.samples):
             names = [f"{name}/{k}" for name in batch.name]
-            generators = map_generators(names, config.seed, pipeline.device)
+            generators = map_generators(names, config.seed)
             maps = pipeline.radio_maps(batch.condition, steps=config.steps, generator=generators)
             total += units.model_to_path_gain_db(maps).double().cpu()
         return total / config.samples

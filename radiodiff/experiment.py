@@ -21,7 +21,7 @@ from radiodiff.checkpoint import load_weights, newest_checkpoint, write_atomical
 from radiodiff.config import Config, ConfigError, load_config, project_path, save_config
 from radiodiff.data import RadioMapSeer, path_gain_db, transmitter_cell
 from radiodiff.evaluate import Baselines, evaluate, model_predictor
-from radiodiff.models import AutoencoderKL
+from radiodiff.models import AutoencoderKL, UNet, parameter_count
 from radiodiff.pipeline import RadioDiffPipeline
 from radiodiff.plots import plot_predictions
 from radiodiff.simulate import simulate_dataset
@@ -39,17 +39,16 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: Sections and fields that may change between a run and its continuation.
+#: Sections, keys and fields that may change between a run and its continuation.
 _FREE_KEYS = (
     "evaluate",
-    "max_steps",
+    "train.max_steps",
     "log_every",
     "sample_every",
     "sample_before",
     "checkpoint_every",
     "keep_checkpoints",
     "workers",
-    "root",
 )
 
 _LATENT_SCALE_BATCHES = 16
@@ -118,7 +117,7 @@ def train_run(
     """Train both stages and return the run folder, which `RadioDiffPipeline.from_run` reads.
 
     The folder receives ``config.yaml`` (resolved) before the first step, one folder a stage, and
-    ``autoencoder.safetensors``, ``diffusion.safetensors`` and ``latents.json`` as they are
+    ``autoencoder.safetensors``, ``latents.json`` and ``diffusion.safetensors`` as they are
     finished. Calling it again goes on from the newest checkpoint.
 
     Args:
@@ -145,19 +144,50 @@ def train_run(
         raise FileExistsError(f"resume is false, but {run_dir} holds a run: name another run_dir")
     _check_same_run(config, run_dir)
     state = process_state()
+    last = run_dir / "diffusion" / "checkpoints" / f"step-{config.train.max_steps:08d}"
+    began = time.monotonic()
+    dataset = make_dataset(config, "train")
     if state.is_main_process:
         save_config(config, run_dir / "config.yaml")
-    dataset = make_dataset(config, "train")
-    logger.info("%d training maps of %d tiles in %s", len(dataset), len(dataset.maps), dataset.root)
+        if newest_checkpoint(run_dir / "diffusion" / "checkpoints") != last:
+            _record_session(run_dir, time.monotonic() - began)
+        logger.info("%d training maps of %d tiles", len(dataset), len(dataset.maps))
+        logger.info("parameters: %s", _parameter_counts(config))
     settings: dict[str, Any] = {"seed": config.seed, "workers": config.data.workers}
-    task = _seeded(config.seed, AutoencoderTask, config)
-    weights = train(task, dataset, config.train_autoencoder, run_dir, **settings)
+    # The latent scale is written after the first stage: with it the stage is over for good, since
+    # the second builds on exactly these weights.
+    if not (run_dir / "latents.json").is_file():
+        task = _seeded(config.seed, AutoencoderTask, config)
+        train(task, dataset, config.train_autoencoder, run_dir, **settings)
     autoencoder = _seeded(config.seed, AutoencoderKL, config.autoencoder)
-    load_weights(autoencoder, weights)
+    load_weights(autoencoder, run_dir / "autoencoder.safetensors")
     scale = _latent_scale(config, autoencoder.to(state.device).eval(), dataset, run_dir)
     task = _seeded(config.seed + 1, DiffusionTask, config, autoencoder, scale)
     train(task, dataset, config.train, run_dir, **settings)
     return run_dir
+
+
+def _parameter_counts(config: Config) -> str:
+    """Return the sizes of autoencoder and U-Net and their sum, as text."""
+    with torch.device("meta"):
+        autoencoder, unet = AutoencoderKL(config.autoencoder), UNet(config.unet)
+    counts = {"autoencoder": parameter_count(autoencoder), "U-Net": parameter_count(unet)}
+    counts["total"] = sum(counts.values())
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _record_session(run_dir: Path, data_seconds: float) -> None:
+    """Note in ``sessions.json`` which commit works on the run, and how long its data took [s]."""
+    path = run_dir / "sessions.json"
+    sessions = json.loads(path.read_text()) if path.is_file() else []
+    sessions.append(
+        {
+            "commit": _commit(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "data_s": round(data_seconds, 1),
+        }
+    )
+    write_atomically(path, json.dumps(sessions, indent=1))
 
 
 def _check_same_run(config: Config, run_dir: Path) -> None:
@@ -178,7 +208,7 @@ def _check_same_run(config: Config, run_dir: Path) -> None:
     changed = [
         f"{key} was {old.get(key)!r}, is {new.get(key)!r}"
         for key in sorted(old | new)
-        if old.get(key) != new.get(key) and not set(key.split(".")) & set(_FREE_KEYS)
+        if old.get(key) != new.get(key) and not {key, *key.split(".")} & set(_FREE_KEYS)
     ]
     if changed:
         raise ConfigError(
@@ -190,7 +220,7 @@ def _check_same_run(config: Config, run_dir: Path) -> None:
 def _seeded(seed: int, make: Any, *arguments: Any) -> nn.Module:
     """Build a module whose weights depend on the seed alone; leave global generators alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.random.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return make(*arguments)
 
 
@@ -199,25 +229,28 @@ def _latent_scale(
 ) -> float:
     """Return the configured or measured latent scale and keep it in ``latents.json``."""
     path = run_dir / "latents.json"
-    if path.is_file():
-        return json.loads(path.read_text())["latent_scale"]
-    scale = config.diffusion.latent_scale
-    if scale is None:
-        device = next(autoencoder.parameters()).device
-        every = max(1, len(dataset) // (_LATENT_SCALE_BATCHES * 16))
-        chosen = Subset(dataset, range(0, len(dataset), every))
-        # A generator of its own: a loader draws from the global one otherwise.
-        loader = DataLoader(chosen, batch_size=16, generator=torch.Generator())
-        batches = (
-            batch._replace(radio_map=batch.radio_map.to(device))
-            for batch in islice(loader, _LATENT_SCALE_BATCHES)
-        )
-        generator = torch.Generator(device).manual_seed(config.seed)
-        scale = measure_latent_scale(autoencoder, batches, generator)
-        logger.info("latent scale %.4f, measured on training maps", scale)
-    if process_state().is_main_process:
+    state = process_state()
+    if state.is_main_process and not path.is_file():
+        scale = config.diffusion.latent_scale or _measure_scale(config, autoencoder, dataset)
         write_atomically(path, json.dumps({"latent_scale": scale}))
-    process_state().wait_for_everyone()
+    state.wait_for_everyone()  # on every path: one process alone in a barrier waits for ever
+    return json.loads(path.read_text())["latent_scale"]
+
+
+def _measure_scale(config: Config, autoencoder: AutoencoderKL, dataset: RadioMapSeer) -> float:
+    """Return 1 / standard deviation of the latents of maps spread evenly over a dataset."""
+    device = next(autoencoder.parameters()).device
+    every = max(1, len(dataset) // (_LATENT_SCALE_BATCHES * 16))
+    chosen = Subset(dataset, range(0, len(dataset), every))
+    # A generator of its own: a loader draws from the global one otherwise.
+    loader = DataLoader(chosen, batch_size=16, generator=torch.Generator())
+    batches = (
+        batch._replace(radio_map=batch.radio_map.to(device))
+        for batch in islice(loader, _LATENT_SCALE_BATCHES)
+    )
+    generator = torch.Generator(device).manual_seed(config.seed)
+    scale = measure_latent_scale(autoencoder, batches, generator)
+    logger.info("latent scale %.4f, measured on training maps", scale)
     return scale
 
 
@@ -235,10 +268,13 @@ def evaluate_run(run_dir: Path, results_dir: Path, *, device: str | None = None)
     Raises:
         FileNotFoundError: If the run has not finished.
         DatasetError: If its dataset is not there.
+        ValueError: If several processes were launched.
     """
+    if process_state().num_processes > 1:
+        raise ValueError("evaluation runs in one process: start it without torchrun")
+    commit = _commit()
     began = time.monotonic()
     run_dir, results_dir = Path(run_dir), Path(results_dir)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     pipeline = RadioDiffPipeline.from_run(run_dir, device=device)
     config = pipeline.config
     training = make_dataset(config, "train")
@@ -255,14 +291,17 @@ def evaluate_run(run_dir: Path, results_dir: Path, *, device: str | None = None)
     figure = plot_predictions(_figure_rows(held_out, model))
     results_dir.mkdir(parents=True, exist_ok=True)
     figure.savefig(results_dir / "predictions.png", dpi=110)
-    seconds = {stage: _stage_seconds(run_dir, stage) for stage in ("autoencoder", "diffusion")}
+    sessions = json.loads((run_dir / "sessions.json").read_text())
+    seconds = {"data": sum(session["data_s"] for session in sessions)}
+    seconds |= {stage: _stage_seconds(run_dir, stage) for stage in ("autoencoder", "diffusion")}
     seconds["evaluation"] = time.monotonic() - began
     result |= {
         "run": config.name,
         "seed": config.seed,
-        "commit": _commit(),
+        "commit": commit,
+        "trained_at": sorted({session["commit"] for session in sessions}),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else _processor(),
+        "device": _device_name(pipeline.device),
         "versions": {
             name: version(name) for name in ("radiodiff", "torch", "numpy", "numba", "accelerate")
         }
@@ -325,14 +364,24 @@ def _stage_seconds(run_dir: Path, stage: str) -> float:
 
 def _commit() -> str:
     """Return the commit of the checkout, ``-dirty`` if files differ, ``unknown`` outside git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    done = subprocess.run(
-        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
+    try:
+        commit = _git("rev-parse", "HEAD")
+        # A run rewrites its own results; they do not change what made them.
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{commit}-dirty" if changed else commit
 
 
-def _processor() -> str:
-    """Return the processor's name and the number of threads torch uses."""
+def _git(*arguments: str) -> str:
+    """Return what git prints in the project's root."""
+    command = ["git", "-C", str(Path(__file__).resolve().parents[1]), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _device_name(device: torch.device) -> str:
+    """Return the GPU's name, or the processor's and the number of threads torch uses."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     name = platform.processor() or platform.machine()
     return f"{name}, {torch.get_num_threads()} threads"

@@ -39,12 +39,14 @@ class RadioDiffPipeline:
         self.config = config
 
     @classmethod
-    def from_run(cls, run_dir: Path, *, device: str | torch.device = "cpu") -> "RadioDiffPipeline":
+    def from_run(
+        cls, run_dir: Path, *, device: str | torch.device | None = None
+    ) -> "RadioDiffPipeline":
         """Load the averaged weights of a finished run.
 
         Args:
             run_dir: Folder written by ``radiodiff train``.
-            device: Where the networks live.
+            device: Where the networks live; a GPU if there is one.
 
         Returns:
             The pipeline, ready to call.
@@ -57,6 +59,7 @@ class RadioDiffPipeline:
         if not (run_dir / "config.yaml").is_file():
             raise FileNotFoundError(f"{run_dir} is not a run folder: it has no config.yaml")
         config = load_config(run_dir / "config.yaml")
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         autoencoder, unet = AutoencoderKL(config.autoencoder), UNet(config.unet)
         load_weights(autoencoder, run_dir / "autoencoder.safetensors")
         load_weights(unet, run_dir / "diffusion.safetensors")
@@ -106,6 +109,7 @@ class RadioDiffPipeline:
         building_mask: np.ndarray | Tensor,
         transmitter_cell: tuple[int, int],
         *,
+        cars_mask: np.ndarray | Tensor | None = None,
         steps: int = 5,
         samples: int = 1,
         generator: Generators = None,
@@ -115,18 +119,20 @@ class RadioDiffPipeline:
         Args:
             building_mask: True inside buildings, shape ``(h, w)``; sides are multiples of 4.
             transmitter_cell: ``(row, col)`` of an outdoor cell; row 0 is the top.
+            cars_mask: True where cars are, shape ``(h, w)``; for a run trained with cars only.
             steps: Denoiser calls per sample.
             samples: Independent samples.
             generator: Source of the noise, one or one for each sample; fresh noise if ``None``.
 
         Returns:
-            Path gain [dB], NaN inside buildings, shape ``(samples, h, w)``.
+            Path gain [dB], NaN inside buildings, shape ``(samples, h, w)``, on the CPU.
 
         Raises:
             ValueError: If the mask is not a 2-D map, or the transmitter is outside the map or
-                inside a building, or ``samples`` or ``steps`` is below 1.
+                inside a building, or cars are missing or unknown to the run, or ``samples`` or
+                ``steps`` is below 1.
         """
-        mask = torch.as_tensor(np.asarray(building_mask)).bool()
+        mask = torch.as_tensor(building_mask).bool().cpu()
         if mask.ndim != 2:
             raise ValueError(f"building_mask must have shape (h, w), got {tuple(mask.shape)}")
         if samples < 1:
@@ -140,17 +146,21 @@ class RadioDiffPipeline:
             raise ValueError(f"transmitter_cell {(row, col)} is inside a building: move it outside")
         transmitter = torch.zeros_like(mask)
         transmitter[row, col] = True
-        condition = torch.stack([mask, transmitter]).float().expand(samples, -1, -1, -1)
+        if (cars_mask is not None) != self.config.data.cars:
+            known = "with" if self.config.data.cars else "without"
+            given = "none" if cars_mask is None else "one"
+            raise ValueError(f"the run was trained {known} cars, but got {given} as cars_mask")
+        channels = [mask, transmitter]
+        if cars_mask is not None:
+            channels.append(torch.as_tensor(cars_mask).bool().cpu())
+        condition = torch.stack(channels).float().expand(samples, -1, -1, -1)
         radio_maps = self.radio_maps(condition, steps=steps, generator=generator)
-        path_gain_db = units.model_to_path_gain_db(radio_maps[:, 0])
-        return path_gain_db.masked_fill(mask.to(path_gain_db.device), torch.nan)
+        path_gain_db = units.model_to_path_gain_db(radio_maps[:, 0].cpu())
+        return path_gain_db.masked_fill(mask, torch.nan)
 
 
-def map_generators(
-    names: Sequence[str], seed: int, device: str | torch.device = "cpu"
-) -> list[torch.Generator]:
+def map_generators(names: Sequence[str], seed: int) -> list[torch.Generator]:
     """Return one generator for each map, a function of its name and a seed alone."""
     return [
-        torch.Generator(device).manual_seed((seed << 32) + zlib.crc32(name.encode()))
-        for name in names
+        torch.Generator().manual_seed((seed << 32) + zlib.crc32(name.encode())) for name in names
     ]

@@ -6,13 +6,12 @@ trained, stay outside the module: they are in no checkpoint and in no average (a
 """
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from radiodiff.config import Config
+from radiodiff.config import Config, project_path
 from radiodiff.data import RadioMapSample, network_condition
 from radiodiff.diffusion import ConstantSDE, diffusion_loss, predict, standard_normal
 from radiodiff.losses import (
@@ -22,7 +21,7 @@ from radiodiff.losses import (
     generator_loss,
     reconstruction_error,
 )
-from radiodiff.models import AutoencoderKL, PatchDiscriminator, UNet, parameter_count
+from radiodiff.models import AutoencoderKL, PatchDiscriminator, UNet
 from radiodiff.pipeline import RadioDiffPipeline
 
 __all__ = ["AutoencoderTask", "DiffusionTask", "StepLoss", "Task"]
@@ -44,6 +43,10 @@ class Task(Protocol):
     """Folder of checkpoints and prefix of logged scalars."""
     passes: tuple[str, ...]
     """Names of the optimizers, in the order in which one step runs them."""
+
+    def active_passes(self, step: int) -> tuple[str, ...]:
+        """Return the passes that run at a step (0, 1, ...)."""
+
     frozen: tuple[nn.Module, ...]
     """Networks that are used but not trained; the trainer moves them to its device."""
     averaged: nn.Module
@@ -61,9 +64,6 @@ class Task(Protocol):
         self, network: nn.Module, batch: RadioMapSample, generator: torch.Generator
     ) -> Tensor:
         """Return what ``network`` makes of a batch, in [-1, 1], shape ``(b, 1, h, w)``."""
-
-    def sizes(self) -> dict[str, int]:
-        """Return parameter counts to print."""
 
 
 class AutoencoderTask(nn.Module):
@@ -93,12 +93,17 @@ class AutoencoderTask(nn.Module):
             self.passes = ("autoencoder", "discriminator")
         self.frozen: tuple[nn.Module, ...] = ()
         if self.loss.perceptual_weight > 0:
-            self.frozen = (PerceptualLoss(Path(str(self.loss.perceptual_weights_file))),)
+            weights = project_path(str(self.loss.perceptual_weights_file))
+            self.frozen = (PerceptualLoss(weights),)
 
     @property
     def averaged(self) -> nn.Module:
         """The autoencoder, without the discriminator."""
         return self.autoencoder
+
+    def active_passes(self, step: int) -> tuple[str, ...]:
+        """Return the autoencoder's pass alone until the adversarial term counts."""
+        return self.passes if step >= self.loss.discriminator_start else self.passes[:1]
 
     def parameters_of(self, pass_name: str) -> list[nn.Parameter]:
         """Return the parameters of the autoencoder or of the discriminator."""
@@ -119,14 +124,12 @@ class AutoencoderTask(nn.Module):
             The loss (a mean over maps) and its terms.
         """
         target = batch.radio_map
-        posterior = self.autoencoder.encode(target)
-        reconstruction = self.autoencoder.decode(posterior.sample(generator))
-        counts = float(step >= self.loss.discriminator_start)
+        with torch.set_grad_enabled(pass_name == "autoencoder"):
+            posterior = self.autoencoder.encode(target)
+            reconstruction = self.autoencoder.decode(posterior.sample(generator))
         if pass_name == "discriminator":
-            loss = counts * discriminator_loss(
-                self.discriminator(target), self.discriminator(reconstruction.detach())
-            )
-            return StepLoss(loss, {"discriminator": loss.detach()})
+            real, fake = self.discriminator(target), self.discriminator(reconstruction)
+            return StepLoss(discriminator_loss(real, fake), {})
         error = reconstruction_error(reconstruction, target)
         terms = {"l1_l2": (error / target[0].numel()).mean()}
         if self.frozen:
@@ -137,14 +140,11 @@ class AutoencoderTask(nn.Module):
         kl = posterior.kl().mean()
         loss = likelihood + self.loss.kl_weight * kl
         terms["kl"] = kl
-        if "discriminator" in self.passes:
+        if "discriminator" in self.active_passes(step):
             adversarial = generator_loss(self.discriminator(reconstruction))
-            if counts:
-                balance = adaptive_weight(likelihood, adversarial, self.autoencoder.last_layer)
-                terms["adaptive_weight"] = balance
-                counts = counts * balance * self.loss.discriminator_weight
-            loss = loss + counts * adversarial  # times 0 keeps every parameter in the graph
-            terms["adversarial"] = adversarial
+            balance = adaptive_weight(likelihood, adversarial, self.autoencoder.last_layer)
+            loss = loss + self.loss.discriminator_weight * balance * adversarial
+            terms |= {"adversarial": adversarial, "adaptive_weight": balance}
         return StepLoss(loss, {name: term.detach() for name, term in terms.items()})
 
     @torch.no_grad()
@@ -153,10 +153,6 @@ class AutoencoderTask(nn.Module):
     ) -> Tensor:
         """Return reconstructions from the posterior's mean, shape ``(b, 1, h, w)``."""
         return network.decode(network.encode(batch.radio_map).mode()).clamp(-1, 1)
-
-    def sizes(self) -> dict[str, int]:
-        """Return the parameter counts of the networks of this stage."""
-        return {name: parameter_count(getattr(self, name)) for name in self.passes}
 
 
 class DiffusionTask(nn.Module):
@@ -178,6 +174,10 @@ class DiffusionTask(nn.Module):
         self.sde = ConstantSDE(config.diffusion.t_min)
         self.unet = UNet(config.unet)
         self.frozen = (autoencoder.eval().requires_grad_(False),)
+
+    def active_passes(self, step: int) -> tuple[str, ...]:
+        """Return the one pass."""
+        return self.passes
 
     @property
     def averaged(self) -> nn.Module:
@@ -224,14 +224,6 @@ class DiffusionTask(nn.Module):
         return pipeline.radio_maps(
             batch.condition, steps=self.config.evaluate.steps, generator=generator
         )
-
-    def sizes(self) -> dict[str, int]:
-        """Return the parameter counts of autoencoder and U-Net, and their sum."""
-        sizes = {
-            "autoencoder": parameter_count(self.frozen[0]),
-            "U-Net": parameter_count(self.unet),
-        }
-        return sizes | {"total": sum(sizes.values())}
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import send_to_device
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -41,20 +41,20 @@ GRID_MAPS = 8
 
 
 class NonFiniteLossError(RuntimeError):
-    """Training met a loss that is not a finite number and stopped; says where."""
+    """Training met a loss or gradient that is not a finite number and stopped; says where."""
 
 
 def process_state() -> PartialState:
     """Return which of how many processes this is, on CPU-only machines too.
 
     Raises:
-        RuntimeError: If the launcher started more processes than Accelerate sees; they would
+        ValueError: If the launcher started more processes than Accelerate sees; they would
             train on their own and overwrite each other.
     """
     state = PartialState(cpu=not torch.accelerator.is_available())
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if state.num_processes != launched:
-        raise RuntimeError(
+        raise ValueError(
             f"the launcher started {launched} processes, Accelerate joins {state.num_processes}: "
             "start with `torchrun --nproc-per-node N -m radiodiff train ...`"
         )
@@ -148,7 +148,7 @@ def train(
     Raises:
         FileNotFoundError: If ``resume`` is ``True`` and there is no checkpoint.
         FileExistsError: If ``resume`` is ``False`` and there is one.
-        NonFiniteLossError: If a loss is not finite.
+        NonFiniteLossError: If a loss or a gradient is not finite.
     """
     folder = Path(run_dir) / task.name
     found = newest_checkpoint(folder / "checkpoints")
@@ -166,7 +166,8 @@ def train(
     )
     devices = [accelerator.device] if accelerator.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.random.manual_seed(seed)  # dropout; the caller's generator is given back unchanged
+        # For dropout; the caller's generator is given back unchanged.
+        torch.random.manual_seed(seed + (accelerator.process_index << 32))
         return _Loop(accelerator, task, dataset, config, folder, seed, workers).run(found)
 
 
@@ -214,11 +215,6 @@ class _Loop:
             self._log("%s is trained: %d steps, %s", self.task.name, self.step, weights)
             return weights
         self._log(
-            "%s: %s",
-            self.task.name,
-            ", ".join(f"{name} {count:,} parameters" for name, count in self.task.sizes().items()),
-        )
-        self._log(
             "%s: %d steps of %d maps on %d x %s, %s precision; writing to %s",
             self.task.name,
             config.max_steps,
@@ -228,6 +224,8 @@ class _Loop:
             config.precision if config.precision != "no" else "float32",
             self.folder,
         )
+        if self.is_main:
+            weights.unlink(missing_ok=True)  # those of a shorter run are not this run's
         try:
             with logging_redirect_tqdm() if sys.stderr.isatty() else nullcontext():
                 self._fit()
@@ -241,16 +239,27 @@ class _Loop:
         return weights
 
     def _fit(self) -> None:
-        """Run the steps that are left."""
+        """Run the steps that are left, with TensorBoard and a bar open."""
         config, is_main = self.config, self.is_main
         self._drop_log_after(self.step)
-        writer = SummaryWriter(str(self.folder), purge_step=self.step) if is_main else None
+        # A restart drops TensorBoard's points beyond the checkpoint, as log.jsonl's.
+        writer = SummaryWriter(str(self.folder), purge_step=self.step + 1) if is_main else None
         bar = tqdm(
             total=config.max_steps,
             initial=self.step,
             desc=self.task.name,
             disable=not (is_main and sys.stderr.isatty()),
         )
+        try:
+            self._take_steps(writer, bar)
+        finally:
+            bar.close()
+            if writer is not None:
+                writer.close()
+
+    def _take_steps(self, writer: SummaryWriter | None, bar: tqdm) -> None:
+        """Update, log, sample and save until the last step."""
+        config = self.config
         if config.sample_before and self.step == 0:
             self._write_samples(writer)
         batches = self._batches()
@@ -259,7 +268,7 @@ class _Loop:
             rate = learning_rate(self.step, config)
             micro_batches = [next(batches) for _ in range(config.accumulation)]
             terms: dict[str, Tensor] = {}
-            for name in self.task.passes:
+            for name in self.task.active_passes(self.step):
                 terms |= self._update(name, micro_batches, rate)
             self.step += 1
             self.ema.update(self.task.averaged, self.step)
@@ -278,9 +287,6 @@ class _Loop:
                     {"step": self.step, "seconds": self.seconds, "seed": self.seed},
                     keep=config.keep_checkpoints,
                 )
-        bar.close()
-        if writer is not None:
-            writer.close()
 
     def _update(self, name: str, batches: list[RadioMapSample], rate: float) -> dict[str, Tensor]:
         """Run one optimizer step of one pass; return the mean of its logged terms."""
@@ -295,14 +301,17 @@ class _Loop:
             generator = self._generator(self.task.passes.index(name), micro)
             with nullcontext() if is_last else self.accelerator.no_sync(self.model):
                 result = self.model(batch, name, self.step, generator)
-                self._check_finite(result.loss, name, batch, result.terms)
+                if not torch.isfinite(result.loss):
+                    raise self._non_finite(f"{name} loss", result.loss, batch, result.terms)
                 self.accelerator.backward(result.loss / len(batches))
             for key, value in {name: result.loss.detach(), **result.terms}.items():
                 total[key] = total.get(key, 0) + value / len(batches)
         norm = self.accelerator.clip_grad_norm_(
             self.task.parameters_of(name), self.config.clip_norm
         )
-        optimizer.step()
+        if self.config.precision != "fp16" and not torch.isfinite(norm):
+            raise self._non_finite(f"{name} gradient norm", norm, batches[-1], total)
+        optimizer.step()  # in fp16 the scaler skips a step with infinite gradients
         return total | {f"{name}_gradient_norm": norm}
 
     def _generator(self, *numbers: int) -> torch.Generator:
@@ -333,18 +342,16 @@ class _Loop:
         for batch in loader:
             yield send_to_device(batch, self.accelerator.device)
 
-    def _check_finite(
-        self, loss: Tensor, name: str, batch: RadioMapSample, terms: dict[str, Tensor]
-    ) -> None:
-        """Stop before a loss that is not finite reaches the weights."""
-        if torch.isfinite(loss):
-            return
-        shown = ", ".join(f"{key}={value.item():g}" for key, value in terms.items())
-        raise NonFiniteLossError(
-            f"{self.task.name}: the {name} loss is {loss.item()} at step {self.step} ({shown}) on "
-            f"maps {', '.join(batch.name[:4])} ...; weights are as of the step before, newest "
-            f"checkpoint {newest_checkpoint(self.folder / 'checkpoints')}. Lower the learning "
-            "rate or use precision: no or bf16"
+    def _non_finite(
+        self, what: str, value: Tensor, batch: RadioMapSample, terms: dict[str, Tensor]
+    ) -> NonFiniteLossError:
+        """Return the error for a number that must not reach the weights."""
+        shown = ", ".join(f"{key}={term.item():g}" for key, term in terms.items())
+        return NonFiniteLossError(
+            f"{self.task.name}: the {what} is {value.item()} at step {self.step} ({shown}) on maps "
+            f"{', '.join(batch.name[:4])} ...; the newest checkpoint is sound: "
+            f"{newest_checkpoint(self.folder / 'checkpoints')}. Lower the learning rate or use "
+            "precision: no or bf16"
         )
 
     def _log(self, message: str, *arguments: Any) -> None:
@@ -368,7 +375,7 @@ class _Loop:
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         left = (self.config.max_steps - self.step) * pace
-        losses = ", ".join(f"{name} {scalars[name]:.4g}" for name in self.task.passes)
+        losses = ", ".join(f"{k} {scalars[k]:.4g}" for k in self.task.passes if k in scalars)
         self._log(
             "%s step %d/%d: loss %s, rate %.2e, %.3g s a step, %s left",
             self.task.name,
@@ -400,8 +407,8 @@ class _Loop:
             return
         count = min(GRID_MAPS, len(self.dataset))
         places = np.linspace(0, len(self.dataset) - 1, count).astype(int)
-        loader = DataLoader([self.dataset[int(k)] for k in places], batch_size=count)
-        batch = send_to_device(next(iter(loader)), self.accelerator.device)
+        batch = default_collate([self.dataset[int(k)] for k in places])
+        batch = send_to_device(batch, self.accelerator.device)
         network: nn.Module = self.ema.network
         generator = torch.Generator(self.accelerator.device).manual_seed(self.seed)
         drawn = self.task.sample(network, batch, generator)

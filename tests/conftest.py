@@ -67,7 +67,13 @@ def tiny(dataset_root: Path) -> Config:
             *(
                 f"{stage}.{key}"
                 for stage in ("train_autoencoder", "train")
-                for key in ("max_steps=4", "batch_size=2", "log_every=1", "checkpoint_every=2")
+                for key in (
+                    "max_steps=4",
+                    "batch_size=2",
+                    "log_every=1",
+                    "checkpoint_every=2",
+                    "ema_start=1",
+                )
             ),
         ],
     )

@@ -27,6 +27,9 @@ def test_full_is_the_paper():
     assert config.train.batch_size * config.train.accumulation == 528
     ddp = load_config("full_ddp")
     assert 4 * ddp.train.batch_size * ddp.train.accumulation == 528
+    shared = dataclasses.replace(ddp, name="full", train=config.train)
+    assert shared == config
+    assert dataclasses.replace(ddp.train, accumulation=8) == config.train
 
 
 def test_resolved_file_reads_back_equal(tmp_path):
@@ -37,9 +40,9 @@ def test_resolved_file_reads_back_equal(tmp_path):
 
 def test_overrides_take_the_fields_type():
     config = load_config(
-        "smoke", ["train.learning_rate=5e-5", "unet.multipliers=[1, 1, 1, 1]", "data.simulate=null"]
+        "smoke", ["train.learning_rate=5e-3", "unet.multipliers=[1, 1, 1, 1]", "data.simulate=null"]
     )
-    assert config.train.learning_rate == 5e-5  # PyYAML alone reads a string
+    assert config.train.learning_rate == 5e-3  # PyYAML alone reads a string
     assert config.unet.multipliers == (1, 1, 1, 1)
     assert config.data.simulate is None
     assert load_config("full", ["data.simulate.maps=3"]).data.simulate.maps == 3
@@ -60,6 +63,8 @@ def test_overrides_take_the_fields_type():
         ("unet.filter_size=[4]", "unet.filter_size must have 2 entries"),
         ("unet.filter_size=4", "unet.filter_size must be a list"),
         ("train.max_steps", "an override must read key=value"),
+        ("evaluate.samples=0", "evaluate: samples must be at least 1"),
+        ("train.learning_rate=1e-9", "below min_learning_rate"),
         ("autoencoder.width=17", "autoencoder: width must be"),
     ],
 )

@@ -37,6 +37,15 @@ def test_decay_of_the_public_code(elapsed, expected):
     assert ema.decay_at(100 + elapsed) == pytest.approx(expected, abs=1e-5)
 
 
+def test_follows_every_step_until_start():
+    online = network(0.0)
+    ema = EMA(online, decay=0.9, start=100, every=10)
+    with torch.no_grad():
+        online[0].weight.fill_(1.0)
+    ema.update(online, 3)
+    assert ema.network[0].weight.eq(1).all()
+
+
 def test_only_every_so_many_steps():
     online = network(0.0)
     ema = EMA(online, decay=0.9, start=0, every=10)

@@ -52,8 +52,17 @@ def test_distance_law_is_recovered(training):
 
 
 def test_mean_map_is_the_mean(training):
+    """Over the maps where a cell is outdoors; buildings hold no path gain."""
     gains = torch.stack([units.model_to_path_gain_db(sample.radio_map) for sample in training])
-    assert torch.allclose(Baselines.fit(training).mean_map_db, gains.double().mean(0))
+    outdoor = torch.stack([sample.outdoor_mask for sample in training])
+    mean_map = Baselines.fit(training).mean_map_db
+    everywhere = outdoor.all(0)
+    assert torch.allclose(mean_map[everywhere], gains.double().mean(0)[everywhere])
+    sometimes = outdoor.any(0) & ~everywhere
+    expected = torch.where(outdoor, gains, 0).double().sum(0) / outdoor.sum(0)
+    assert sometimes.any()
+    assert torch.allclose(mean_map[sometimes], expected[sometimes])
+    assert torch.allclose(mean_map[~outdoor.any(0)], gains[outdoor].double().mean())
 
 
 def test_truth_scores_perfectly_and_a_shift_scores_itself(training):
@@ -97,15 +106,19 @@ def test_report(training):
     assert all(name in table for name in predictors)
 
 
-def test_tiles_weigh_equally(training):
-    """Mean over transmitters of a tile first: dropping transmitters of one tile changes only it."""
+def test_tiles_weigh_equally(dataset_root):
+    """Mean over the transmitters of a tile first: a tile with fewer of them weighs the same."""
+    (dataset_root / "gain/DPM/501_2.png").unlink()
+    training = RadioMapSeer(dataset_root, "train")
     predictors = {"zero": lambda batch: torch.full_like(truth(batch), -100.0)}
     whole = evaluate(predictors, training, CONFIG)["scores"]["zero"]["rmse_db"]["mean"]
-    errors = [
-        map_errors(torch.full((3, 1, 32, 32), -100.0).double(), batch)["rmse_db"].mean().item()
+    tiles = [
+        map_errors(torch.full(batch.radio_map.shape, -100.0).double(), batch)["rmse_db"]
         for batch in DataLoader(training, batch_size=3)
     ]
-    assert whole == pytest.approx(np.mean(errors))
+    assert [len(tile) for tile in tiles] == [3, 2]
+    assert whole == pytest.approx(np.mean([tile.mean() for tile in tiles]))
+    assert whole != pytest.approx(torch.cat(tiles).mean().item(), rel=1e-4)
 
 
 def test_result_does_not_depend_on_the_batch(tiny, training):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,20 +29,21 @@ def overrides(tiny) -> list[str]:
 
 @pytest.fixture
 def command(tiny, tmp_path):
-    return ["train", "--config", "smoke", "--run", str(tmp_path / "run"), *overrides(tiny)]
+    return ["train", "--config", "smoke", "--run-dir", str(tmp_path / "run"), *overrides(tiny)]
 
 
 def test_train_then_evaluate(command, tmp_path, capsys):
     assert main(command) == 0
     run = tmp_path / "run"
     assert load_config(run / "config.yaml").train.max_steps == 4
-    assert main(["evaluate", "--run", str(run), "--out", str(tmp_path / "results")]) == 0
+    assert main(["evaluate", "--run-dir", str(run), "--out", str(tmp_path / "results")]) == 0
     printed = capsys.readouterr()
     assert "distance law" in printed.out
     assert str(tmp_path / "results" / "metrics.json") in printed.out
-    assert "U-Net" in printed.err
+    assert "parameters: autoencoder 291,101, U-Net 1,065,758, total 1,356,859" in printed.err
     stored = json.loads((tmp_path / "results" / "metrics.json").read_text())
     assert {
+        "trained_at",
         "scores",
         "differences",
         "protocol",
@@ -74,8 +76,8 @@ def test_kill_9_then_the_same_command(tiny, tmp_path):
     steps = ["--set", "train.max_steps=40", "--set", "train.log_every=1"]
     steps += ["--set", "train.checkpoint_every=5", "--set", "train.sample_every=0"]
     common = ["train", "--config", "smoke", *overrides(tiny), *steps]
-    assert main([*common, "--run", str(tmp_path / "a")]) == 0
-    command = [sys.executable, "-m", "radiodiff", *common, "--run", str(tmp_path / "b")]
+    assert main([*common, "--run-dir", str(tmp_path / "a")]) == 0
+    command = [sys.executable, "-m", "radiodiff", *common, "--run-dir", str(tmp_path / "b")]
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
     checkpoints = tmp_path / "b/diffusion/checkpoints"
@@ -98,6 +100,32 @@ def test_other_configuration_in_the_same_folder_is_refused(command, tmp_path, ca
     assert main([*command, "--set", "train.max_steps=6"]) == 0  # a longer run is the same run
 
 
+def test_second_stage_keeps_its_autoencoder(command, tmp_path, capsys):
+    """A finished first stage is over: the latents of the second belong to these weights."""
+    assert main(command) == 0
+    before = (tmp_path / "run/autoencoder.safetensors").read_bytes()
+    assert main([*command, "--set", "train_autoencoder.max_steps=6"]) == 2
+    assert "train_autoencoder.max_steps was 4, is 6" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "run/autoencoder")
+    assert main([*command, "--set", "train.max_steps=6"]) == 0
+    assert (tmp_path / "run/autoencoder.safetensors").read_bytes() == before
+
+
+def test_two_processes_train_a_whole_run(tiny, tmp_path):
+    """Both stages under torchrun; the second waits for the latent scale on every process."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "-m", "radiodiff"]
+    command += ["train", "--config", "smoke", "--run-dir", str(tmp_path / "run"), *overrides(tiny)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "4 steps of 4 maps on 2 x cpu" in done.stderr
+    assert done.stdout.count("run:") == 1
+    assert RadioDiffPipeline.from_run(tmp_path / "run").latent_scale > 0
+
+
 def test_resume_from_the_command_line(command, capsys):
     assert main([*command, "--resume", "true"]) == 2
     assert "holds no checkpoint" in capsys.readouterr().err
@@ -115,13 +143,13 @@ def test_resume_from_the_command_line(command, capsys):
             ["train", "--config", "smoke", "--set", "data.simulate=null", "--set", "data.root=/x"],
             "no folder /x/gain/DPM",
         ),
-        (["evaluate", "--run", "/nowhere"], "is not a run folder"),
+        (["evaluate", "--run-dir", "/nowhere"], "is not a run folder"),
         (["simulate", "--out", "/tmp", "--maps", "0", "--transmitters", "1"], "maps"),
     ],
 )
 def test_bad_input_is_one_clear_line(arguments, message, capsys, tmp_path):
     if arguments[0] == "train":
-        arguments = [*arguments, "--run", str(tmp_path / "run")]
+        arguments = [*arguments, "--run-dir", str(tmp_path / "run")]
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -72,6 +72,7 @@ def test_accepts_tensors(pipeline, mask):
         ((-1, 0), {}, "outside the"),
         ((20, 30), {"samples": 0}, "samples must be at least 1"),
         ((20, 30), {"steps": 0}, "steps must be at least 1"),
+        ((20, 30), {"cars_mask": np.zeros((32, 48))}, "trained without cars"),
     ],
 )
 def test_bad_calls_are_refused(pipeline, mask, cell, keywords, message):

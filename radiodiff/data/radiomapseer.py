@@ -92,13 +92,19 @@ def split_maps(root: Path, split: Split, maps: Sequence[int]) -> list[int]:
 
     Returns:
         Chosen maps, ascending.
+
+    Raises:
+        DatasetError: If ``dataset.json`` cannot be read.
     """
     if split == "all":
         return sorted(maps)
     manifest = Path(root) / "dataset.json"
     if manifest.is_file():
-        described = json.loads(manifest.read_text())["maps"]
-        chosen = {row["id"] for row in described if row["split"] == split}
+        try:
+            described = json.loads(manifest.read_text())["maps"]
+            chosen = {row["id"] for row in described if row["split"] == split}
+        except (ValueError, KeyError, TypeError) as error:
+            raise DatasetError(f"{manifest} does not list maps and splits: {error!r}") from error
     else:
         order = np.arange(700, dtype=np.int16)
         np.random.RandomState(42).shuffle(order)  # the published permutation
@@ -180,7 +186,12 @@ class RadioMapSeer(Dataset[RadioMapSample]):
         building_mask = buildings > 127
         channels = [building_mask, self._transmitter_map(map_id, transmitter, gray.shape)]
         if self.cars:
-            channels.append(_read_gray(self.cars_dir / f"{map_id}.png") > 127)
+            cars = _read_gray(self.cars_dir / f"{map_id}.png")
+            if cars.shape != gray.shape:
+                raise DatasetError(
+                    f"{self.cars_dir / f'{map_id}.png'} is {cars.shape}, the gain is {gray.shape}"
+                )
+            channels.append(cars > 127)
         return RadioMapSample(
             radio_map=units.gray_to_model(torch.from_numpy(gray).float() / 255)[None],
             condition=torch.from_numpy(np.stack(channels)).float(),
@@ -201,7 +212,12 @@ class RadioMapSeer(Dataset[RadioMapSample]):
                 f"{self.root / 'antenna' / f'{map_id}.json'} lists {len(positions)} transmitters, "
                 f"but there is a gain for number {transmitter}"
             )
-        x, y = positions[transmitter][:2]
+        try:
+            x, y = (float(value) for value in positions[transmitter][:2])
+        except (TypeError, ValueError) as error:
+            raise DatasetError(
+                f"{self.root / 'antenna' / f'{map_id}.json'} must be a list of [x, y]: {error}"
+            ) from error
         row, col = shape[0] - 1 - round(y), round(x)  # y points up in the lists
         if not (0 <= row < shape[0] and 0 <= col < shape[1]):
             raise DatasetError(

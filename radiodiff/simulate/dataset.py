@@ -7,6 +7,8 @@ so neither the number of worker processes nor an interruption changes a single b
 Source of the layout: C. Yapar et al., *Dataset of Pathloss and ToA Radio Maps*, arXiv:2212.11777.
 """
 
+import contextlib
+import fcntl
 import io
 import json
 import logging
@@ -124,15 +126,28 @@ def simulate_dataset(
     """
     parameters = _check_parameters(maps, transmitters, size, cell_size_m, seed, workers, cities)
     out = Path(out)
-    _open_folder(out, parameters)
-    todo = [m for m in range(maps) if not _last_file(out, m).exists()]
-    done = maps - len(todo)
-    logger.info("%s: %d of %d maps are there", out, done, maps)
-    for _ in _write_maps(out, todo, parameters, workers):
-        done += 1
-        if progress is not None:
-            progress(done, maps)
+    with _only_writer(out):
+        _open_folder(out, parameters)
+        todo = [m for m in range(maps) if not _last_file(out, m).exists()]
+        done = maps - len(todo)
+        logger.info("%s: %d of %d maps are there", out, done, maps)
+        for _ in _write_maps(out, todo, parameters, workers):
+            done += 1
+            if progress is not None:
+                progress(done, maps)
     return out
+
+
+@contextlib.contextmanager
+def _only_writer(out: Path) -> Iterator[None]:
+    """Wait until no other process fills the folder; a killed process holds nothing."""
+    out.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _check_parameters(
