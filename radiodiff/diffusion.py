@@ -1,7 +1,7 @@
 """The constant-drift diffusion: forward marginal, exact reverse step, network skips, loss.
 
 An image is driven to zero at constant speed while Brownian noise of unit variance per unit time
-is added, ``dx = -x_0 dt + dw``. Everything else follows (chapter ``const_sde``):
+is added, ``dx = -x_0 dt + dw``. Everything else follows (labels: page *Notation* of the book):
 
 * eq. ``marginal``: ``x_t = (1 - t) x_0 + sqrt(t) noise``, so ``x_1`` is standard normal;
 * eq. ``inversion``: ``x_0 = x_t - t drift - sqrt(t) noise`` with ``drift = -x_0``;

@@ -62,6 +62,11 @@ def test_simulated_datasets_split_by_city(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps({"maps": rows}))
     assert split_maps(tmp_path, "train", range(4)) == [0, 3]
     assert split_maps(tmp_path, "test", range(4)) == [1]
+    with pytest.raises(DatasetError, match=r"lacks 1 of 2 train maps, first \[3\]"):
+        split_maps(tmp_path, "train", range(3))
+    (tmp_path / "dataset.json").write_text('{"maps": [')
+    with pytest.raises(DatasetError, match=r"dataset\.json does not list"):
+        split_maps(tmp_path, "train", range(4))
 
 
 def test_batches_collate(dataset_root):

@@ -369,3 +369,13 @@ def test_chapter_imports_public_names_only(path):
             assert module in PUBLIC_MODULES, f"{module} is not public"
             if name is not None:
                 assert name in importlib.import_module(module).__all__, f"{module}.{name}"
+
+
+def test_every_cited_equation_has_its_label():
+    """Docstrings and tests name a formula by its label; the notation page prints it."""
+    cited = set()
+    for path in [*PACKAGE.rglob("*.py"), *(ROOT / "tests").glob("test_*.py")]:
+        for group in re.findall(r"[Ee]qs?\. ((?:``[a-z0-9-]+``(?:,? and )?)+)", path.read_text()):
+            cited |= set(re.findall(r"``([a-z0-9-]+)``", group))
+    labels = set(re.findall(r"\$\$ \(eq-([a-z0-9-]+)\)", (ROOT / "book/notation.md").read_text()))
+    assert cited == labels

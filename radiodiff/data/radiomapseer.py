@@ -94,7 +94,7 @@ def split_maps(root: Path, split: Split, maps: Sequence[int]) -> list[int]:
         Chosen maps, ascending.
 
     Raises:
-        DatasetError: If ``dataset.json`` cannot be read.
+        DatasetError: If ``dataset.json`` cannot be read or lists maps that are not there.
     """
     if split == "all":
         return sorted(maps)
@@ -105,6 +105,12 @@ def split_maps(root: Path, split: Split, maps: Sequence[int]) -> list[int]:
             chosen = {row["id"] for row in described if row["split"] == split}
         except (ValueError, KeyError, TypeError) as error:
             raise DatasetError(f"{manifest} does not list maps and splits: {error!r}") from error
+        missing = sorted(chosen - set(maps))
+        if missing:
+            raise DatasetError(
+                f"{root} lacks {len(missing)} of {len(chosen)} {split} maps, first {missing[:3]}: "
+                "call `radiodiff simulate` again with the same options, it goes on where it stopped"
+            )
     else:
         order = np.arange(700, dtype=np.int16)
         np.random.RandomState(42).shuffle(order)  # the published permutation
