@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from radiodiff import __version__
 from radiodiff.config import load_config, project_path
 from radiodiff.data import DatasetError
 from radiodiff.evaluate import format_table
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="radiodiff", description="Radio maps by diffusion.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     simulate = commands.add_parser("simulate", help="simulate a dataset in RadioMapSeer's layout")

@@ -236,7 +236,7 @@ def load_config(source: str | Path, overrides: Sequence[str] | str = ()) -> Conf
         ConfigError: If a key is unknown or a value has the wrong type; names the nearest key.
     """
     path = Path(source)
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix not in (".yaml", ".yml") and not path.is_file():
         path = project_path(f"configs/{source}.yaml")
     elif not path.is_file():
         path = project_path(path)  # notebooks run in their own folder
@@ -246,7 +246,8 @@ def load_config(source: str | Path, overrides: Sequence[str] | str = ()) -> Conf
     try:
         values = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+        message = " ".join(str(error).split())
+        raise ConfigError(f"{path} is not valid YAML: {message}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold sections of keys, got {values!r}")
     for item in overrides.split() if isinstance(overrides, str) else overrides:

@@ -145,11 +145,17 @@ def train_run(
     _check_same_run(config, run_dir)
     state = process_state()
     last = run_dir / "diffusion" / "checkpoints" / f"step-{config.train.max_steps:08d}"
+    newest = newest_checkpoint(last.parent)
+    if newest is not None and newest.name > last.name:
+        raise ConfigError(
+            f"{run_dir} has {newest.name}, beyond train.max_steps {config.train.max_steps}: "
+            "ask for as many steps or more, or choose another run folder"
+        )
     began = time.monotonic()
     dataset = make_dataset(config, "train")
     if state.is_main_process:
         save_config(config, run_dir / "config.yaml")
-        if newest_checkpoint(run_dir / "diffusion" / "checkpoints") != last:
+        if newest != last:
             _record_session(run_dir, time.monotonic() - began)
         logger.info("%d training maps of %d tiles", len(dataset), len(dataset.maps))
         logger.info("parameters: %s", _parameter_counts(config))
@@ -211,8 +217,9 @@ def _check_same_run(config: Config, run_dir: Path) -> None:
         if old.get(key) != new.get(key) and not {key, *key.split(".")} & set(_FREE_KEYS)
     ]
     if changed:
+        shown = "; ".join(changed[:4]) + (f"; and {len(changed) - 4} more" * (len(changed) > 4))
         raise ConfigError(
-            f"{run_dir} holds a run with another configuration ({'; '.join(changed)}): "
+            f"{run_dir} holds a run with another configuration ({shown}): "
             "choose another run folder or delete that one"
         )
 

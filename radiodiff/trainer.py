@@ -230,7 +230,7 @@ class _Loop:
             with logging_redirect_tqdm() if sys.stderr.isatty() else nullcontext():
                 self._fit()
         except KeyboardInterrupt:
-            newest = newest_checkpoint(self.folder / "checkpoints")
+            newest = newest_checkpoint(self.folder / "checkpoints") or "the start"
             self._log("stopped at step %d; the same command goes on from %s", self.step, newest)
             raise
         if self.is_main:

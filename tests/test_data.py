@@ -69,6 +69,16 @@ def test_simulated_datasets_split_by_city(tmp_path):
         split_maps(tmp_path, "train", range(4))
 
 
+def test_missing_gain_of_a_simulated_dataset_is_named(dataset_root):
+    rows = [{"id": m, "split": "train"} for m in TRAIN_MAPS]
+    manifest = {"maps": rows, "parameters": {"transmitters": 3}}
+    (dataset_root / "dataset.json").write_text(json.dumps(manifest))
+    assert len(RadioMapSeer(dataset_root, "train")) == 6
+    (dataset_root / "gain/DPM/501_1.png").unlink()
+    with pytest.raises(DatasetError, match=r"lacks 1 maps, first 501_1\.png"):
+        RadioMapSeer(dataset_root, "train")
+
+
 def test_batches_collate(dataset_root):
     batch = next(iter(DataLoader(RadioMapSeer(dataset_root, "test"), batch_size=4)))
     assert batch.radio_map.shape == (4, 1, 32, 32)

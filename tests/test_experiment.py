@@ -98,6 +98,8 @@ def test_other_configuration_in_the_same_folder_is_refused(command, tmp_path, ca
     error = capsys.readouterr().err
     assert "unet.width was 16, is 24" in error
     assert main([*command, "--set", "train.max_steps=6"]) == 0  # a longer run is the same run
+    assert main(command) == 2
+    assert "has step-00000006, beyond train.max_steps 4" in capsys.readouterr().err
 
 
 def test_second_stage_keeps_its_autoencoder(command, tmp_path, capsys):
@@ -139,6 +141,8 @@ def test_resume_from_the_command_line(command, capsys):
     [
         (["train", "--config", "demo", "--set", "train.max_stps=3"], "'train.max_steps'"),
         (["train", "--config", "dmeo"], "configs/ holds demo"),
+        (["train", "--config", str(ROOT / "LICENSE")], "is not valid YAML"),
+        (["simulate", "--out", __file__, "--maps", "1", "--transmitters", "1"], "to be a folder"),
         (
             ["train", "--config", "smoke", "--set", "data.simulate=null", "--set", "data.root=/x"],
             "no folder /x/gain/DPM",

@@ -168,8 +168,24 @@ class RadioMapSeer(Dataset[RadioMapSample]):
         kept = set(maps)
         self.maps = maps
         self.pairs = sorted(pair for pair in pairs if pair[0] in kept)
+        self._check_complete()
         self._buildings: dict[int, np.ndarray] = {}
         self._antennas: dict[int, list[list[float]] | None] = {}
+
+    def _check_complete(self) -> None:
+        """Raise if a simulated dataset lacks a gain that its manifest promises."""
+        manifest = self.root / "dataset.json"
+        if not manifest.is_file():
+            return
+        parameters = json.loads(manifest.read_text()).get("parameters", {})
+        promised = {(m, t) for m in self.maps for t in range(parameters.get("transmitters", 0))}
+        missing = sorted(promised - set(self.pairs))
+        if missing:
+            name = "{}_{}.png".format(*missing[0])
+            raise DatasetError(
+                f"{self.gain_dir} lacks {len(missing)} maps, first {name}: delete the antenna "
+                f"list of that tile ({missing[0][0]}.json) and simulate again"
+            )
 
     def __len__(self) -> int:
         """Return the number of maps: tiles times transmitters."""

@@ -130,7 +130,9 @@ def simulate_dataset(
         _open_folder(out, parameters)
         todo = [m for m in range(maps) if not _last_file(out, m).exists()]
         done = maps - len(todo)
-        logger.info("%s: %d of %d maps are there", out, done, maps)
+        if todo:
+            message = "%s: %d of %d maps are there; the first one may wait for the compiler"
+            logger.info(message, out, done, maps)
         for _ in _write_maps(out, todo, parameters, workers):
             done += 1
             if progress is not None:
@@ -141,6 +143,8 @@ def simulate_dataset(
 @contextlib.contextmanager
 def _only_writer(out: Path) -> Iterator[None]:
     """Wait until no other process fills the folder; a killed process holds nothing."""
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"expected {out} to be a folder, got a file; choose another path")
     out.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(out, os.O_RDONLY)
     try:
@@ -251,7 +255,9 @@ def _write_maps(
         for future in as_completed(futures):
             yield future.result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        # Interrupted at the very start, the pool has no thread to join yet and says so.
+        with contextlib.suppress(RuntimeError):
+            pool.shutdown(cancel_futures=True)
 
 
 def _start_worker() -> None:
