@@ -2,7 +2,9 @@
 
 import ast
 import importlib
+import json
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -14,6 +16,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from radiodiff import config_text, format_table, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "radiodiff"
@@ -379,3 +383,19 @@ def test_every_cited_equation_has_its_label():
             cited |= set(re.findall(r"``([a-z0-9-]+)``", group))
     labels = set(re.findall(r"\$\$ \(eq-([a-z0-9-]+)\)", (ROOT / "book/notation.md").read_text()))
     assert cited == labels
+
+
+def committed(path: str) -> str:
+    """Text of a file as committed: `make demo` rewrites its results in the working tree."""
+    command = ["git", "-C", str(ROOT), "show", f"HEAD:{path}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"needs {path} in a git checkout: {done.stderr.strip()}")
+    return done.stdout
+
+
+def test_readme_shows_the_demo_as_measured():
+    stored = json.loads(committed("results/demo/metrics.json"))
+    assert format_table(stored) in committed("README.md")
+    resolved = yaml.safe_load(config_text(load_config("demo")))
+    assert stored["config"] == resolved, "results/demo is of another configuration: `make demo`"
