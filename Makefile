@@ -46,7 +46,7 @@ demo: $(STAMP) ## train the small model on simulated maps and show what it predi
 	$(BIN)/radiodiff evaluate --run-dir runs/demo
 
 test: $(STAMP) ## run all tests and every chapter at its smallest size
-	rm -rf runs/smoke
+	rm -rf runs/smoke data/sim-smoke
 	$(BIN)/python -m pytest tests --nbval-lax notebooks/ $(PYTEST_ARGS)
 
 notebooks: $(STAMP) ## write the .ipynb half of every chapter from its .md, without outputs
@@ -54,7 +54,7 @@ notebooks: $(STAMP) ## write the .ipynb half of every chapter from its .md, with
 	$(BIN)/nbstripout notebooks/*.ipynb
 
 book: $(STAMP) $(MATHJAX)/tex-chtml.js ## execute the chapters and build the site; a warning is an error
-	rm -rf _build/.jupyter_cache $(SITE) runs/smoke
+	rm -rf _build/.jupyter_cache $(SITE) runs/smoke data/sim-smoke
 	$(BIN)/jupyter-book build . --toc book/_toc.yml -W -n --keep-going --all
 	@echo "Open $(SITE)/book/intro.html"
 

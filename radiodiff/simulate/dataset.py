@@ -210,7 +210,7 @@ def _open_folder(out: Path, parameters: _Parameters) -> None:
         if differing:
             raise ValueError(
                 f"{out} was begun with other parameters ({'; '.join(differing)}); repeat the call "
-                "with those, or choose a new folder"
+                "with those, choose a new folder, or delete this one"
             )
     elif out.exists() and not all(_is_temporary(p) for p in out.iterdir()):
         raise FileExistsError(
