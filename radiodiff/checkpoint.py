@@ -55,7 +55,7 @@ def save_checkpoint(
 
     Args:
         accelerator: Holds the prepared models, optimizers and registered objects.
-        folder: Receives ``step-XXXXXXXX``.
+        folder: Receives ``step-00001000``.
         state: Plain values to store beside the weights; must hold ``step``.
         keep: Newest checkpoints to keep.
 

@@ -128,7 +128,7 @@ def train(
 ) -> Path:
     """Train a task, write its averaged weights and return their file.
 
-    The run folder receives, under the task's name, ``checkpoints/step-XXXXXXXX``, ``log.jsonl``
+    The run folder receives, under the task's name, ``checkpoints/step-00001000`` and the like, ``log.jsonl``
     (one line for each log interval), TensorBoard events and sample grids (top row truth, bottom
     row network), and ``<task>.safetensors`` at the end.
 
