@@ -128,9 +128,10 @@ def train(
 ) -> Path:
     """Train a task, write its averaged weights and return their file.
 
-    The run folder receives, under the task's name, ``checkpoints/step-00001000`` and the like, ``log.jsonl``
-    (one line for each log interval), TensorBoard events and sample grids (top row truth, bottom
-    row network), and ``<task>.safetensors`` at the end.
+    The run folder receives, under the task's name, checkpoints such as
+    ``checkpoints/step-00001000``, ``log.jsonl`` (one line for each log interval), TensorBoard
+    events and sample grids (top row truth, bottom row network); at the end
+    ``<task>.safetensors``.
 
     Args:
         task: What a step means.
