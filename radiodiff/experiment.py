@@ -60,12 +60,15 @@ def default_run_dir(config: Config) -> Path:
     return project_path(Path("runs") / config.name)
 
 
-def make_dataset(config: Config, split: Literal["train", "val", "test"]) -> RadioMapSeer:
+def make_dataset(
+    config: Config, split: Literal["train", "val", "test"], *, max_maps: int | None = None
+) -> RadioMapSeer:
     """Open a split of the run's dataset, simulating the dataset first if the configuration says so.
 
     Args:
         config: Its ``data`` section is used.
         split: Which cities.
+        max_maps: Use only the first so many tiles of the split; all if ``None``.
 
     Returns:
         The dataset.
@@ -80,7 +83,13 @@ def make_dataset(config: Config, split: Literal["train", "val", "test"]) -> Radi
         with process_state().main_process_first():
             progress = log_progress("simulated %d of %d city tiles")
             simulate_dataset(root, **dataclasses.asdict(wanted), progress=progress)
-    return RadioMapSeer(root, split, simulation=config.data.simulation, cars=config.data.cars)
+    return RadioMapSeer(
+        root,
+        split,
+        simulation=config.data.simulation,
+        cars=config.data.cars,
+        max_maps=max_maps,
+    )
 
 
 def show_log(stream: TextIO, pattern: str = "%(message)s") -> None:
@@ -130,7 +139,7 @@ def train_run(
         The run folder.
 
     Raises:
-        ConfigError: If the folder holds a run with another configuration.
+        ConfigError: If the folder holds a run with another configuration or with more steps.
         FileNotFoundError: If ``resume`` is ``True`` and there is no checkpoint.
         FileExistsError: If ``resume`` is ``False`` and there is one.
         NonFiniteLossError: If a loss is not finite.
@@ -285,13 +294,7 @@ def evaluate_run(run_dir: Path, results_dir: Path, *, device: str | None = None)
     pipeline = RadioDiffPipeline.from_run(run_dir, device=device)
     config = pipeline.config
     training = make_dataset(config, "train")
-    held_out = RadioMapSeer(
-        training.root,
-        config.evaluate.split,
-        simulation=config.data.simulation,
-        cars=config.data.cars,
-        max_maps=config.evaluate.max_maps,
-    )
+    held_out = make_dataset(config, config.evaluate.split, max_maps=config.evaluate.max_maps)
     model = model_predictor(pipeline, config.evaluate)
     predictors = {"radiodiff": model, **Baselines.fit(training).predictors()}
     result = evaluate(predictors, held_out, config.evaluate)

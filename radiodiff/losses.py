@@ -8,6 +8,7 @@ of Deep Features as a Perceptual Metric*, arXiv:1801.03924.
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -86,8 +87,6 @@ class PerceptualLoss(nn.Module):
                 "autoencoder_loss.perceptual_weight: 0 to train without the perceptual term"
             )
         if weights.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             state = load_file(weights)
         else:
             state = torch.load(weights, map_location="cpu", weights_only=True)

@@ -15,15 +15,18 @@ def network(value: float) -> nn.Module:
     return module
 
 
+def set_weight(module: nn.Module, value: float) -> None:
+    with torch.no_grad():
+        module[0].weight.fill_(value)
+
+
 def test_copies_until_start_then_averages():
     online = network(0.0)
     ema = EMA(online, decay=0.999, start=2, every=1)
-    with torch.no_grad():
-        online[0].weight.fill_(1.0)
+    set_weight(online, 1.0)
     ema.update(online, 2)
     assert ema.network[0].weight.eq(1).all()
-    with torch.no_grad():
-        online[0].weight.fill_(3.0)
+    set_weight(online, 3.0)
     ema.update(online, 10)
     decay = 1 - 9 ** (-2 / 3)
     assert ema.network[0].weight[0, 0].item() == pytest.approx(decay * 1 + (1 - decay) * 3)
@@ -40,8 +43,7 @@ def test_decay_of_the_public_code(elapsed, expected):
 def test_follows_every_step_until_start():
     online = network(0.0)
     ema = EMA(online, decay=0.9, start=100, every=10)
-    with torch.no_grad():
-        online[0].weight.fill_(1.0)
+    set_weight(online, 1.0)
     ema.update(online, 3)
     assert ema.network[0].weight.eq(1).all()
 
@@ -49,8 +51,7 @@ def test_follows_every_step_until_start():
 def test_only_every_so_many_steps():
     online = network(0.0)
     ema = EMA(online, decay=0.9, start=0, every=10)
-    with torch.no_grad():
-        online[0].weight.fill_(1.0)
+    set_weight(online, 1.0)
     ema.update(online, 9)
     assert ema.network[0].weight.eq(0).all()
     ema.update(online, 10)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -98,13 +98,9 @@ def split_maps(root: Path, split: Split, maps: Sequence[int]) -> list[int]:
     """
     if split == "all":
         return sorted(maps)
-    manifest = Path(root) / "dataset.json"
-    if manifest.is_file():
-        try:
-            described = json.loads(manifest.read_text())["maps"]
-            chosen = {row["id"] for row in described if row["split"] == split}
-        except (ValueError, KeyError, TypeError) as error:
-            raise DatasetError(f"{manifest} does not list maps and splits: {error!r}") from error
+    manifest = _read_manifest(Path(root))
+    if manifest is not None:
+        chosen = {row["id"] for row in manifest["maps"] if row["split"] == split}
         missing = sorted(chosen - set(maps))
         if missing:
             raise DatasetError(
@@ -174,11 +170,9 @@ class RadioMapSeer(Dataset[RadioMapSample]):
 
     def _check_complete(self) -> None:
         """Raise if a simulated dataset lacks a gain that its manifest promises."""
-        manifest = self.root / "dataset.json"
-        if not manifest.is_file():
-            return
-        parameters = json.loads(manifest.read_text()).get("parameters", {})
-        promised = {(m, t) for m in self.maps for t in range(parameters.get("transmitters", 0))}
+        manifest = _read_manifest(self.root) or {}
+        transmitters = manifest.get("parameters", {}).get("transmitters", 0)
+        promised = {(m, t) for m in self.maps for t in range(transmitters)}
         missing = sorted(promised - set(self.pairs))
         if missing:
             name = "{}_{}.png".format(*missing[0])
@@ -267,6 +261,20 @@ class RadioMapSeer(Dataset[RadioMapSample]):
                 message = f"cannot read {path}: {error}; fetch or make it again"
                 raise DatasetError(message) from error
         return self._antennas[map_id]
+
+
+def _read_manifest(root: Path) -> dict[str, Any] | None:
+    """Return what a simulated dataset says of itself; ``None`` for the real one."""
+    path = root / "dataset.json"
+    try:
+        manifest = json.loads(path.read_text())
+        if not all({"id", "split"} <= row.keys() for row in manifest["maps"]):
+            raise KeyError("id or split of a map")
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{path} does not list maps and splits: {error!r}") from error
+    return manifest
 
 
 def _parse_name(path: Path) -> tuple[int, int]:
