@@ -4,19 +4,26 @@ import json
 import logging
 import os
 import shutil
+import warnings
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = [
     "load_checkpoint",
     "load_weights",
     "newest_checkpoint",
+    "read_tensors",
     "save_checkpoint",
+    "save_tensors",
     "save_weights",
     "write_atomically",
 ]
@@ -93,12 +100,57 @@ def load_checkpoint(accelerator: Accelerator, path: Path) -> dict[str, Any]:
 
 def save_weights(network: nn.Module, path: Path) -> None:
     """Write a network's weights as one safetensors file, atomically."""
+    save_tensors(network.state_dict(), path)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors as one safetensors file, or as the ``model`` of a ``.pt`` file, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    weights = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
-    save_file({name: t.contiguous() for name, t in weights.items()}, temporary)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    if path.suffix == ".pt":
+        torch.save({"model": tensors}, temporary)
+    else:
+        save_file(tensors, temporary)
     _fsync(temporary)
     temporary.replace(path)
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """Read what a ``.safetensors`` or a PyTorch file holds; no code in a file is ever run.
+
+    Tensors of PyTorch files stay on disk until they are used (memory-mapped) where the file's
+    format allows it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is neither, is damaged, or is a pickle that would run code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path} is not a safetensors file: {error}") from error
+    try:
+        # Files older than torch 1.6 are no zip archives and cannot be mapped.
+        mapped = zipfile.is_zipfile(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of pickles that it then refuses
+            state = torch.load(path, "cpu", weights_only=True, mmap=mapped)
+    except UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{path} is refused: it holds more than tensors and plain values, and reading it "
+            f"could run code ({reason}). Save its state dict alone: torch.save(model.state_dict())"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f"{path} is not a PyTorch file: {error}") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} must hold a dictionary, got {type(state).__name__}")
+    return state
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

@@ -64,6 +64,9 @@ class DataConfig:
     """Propagation model of the target maps."""
     cars: bool = False
     """Use the maps with cars, and cars as a third condition channel."""
+    splits: Literal["city", "radiodiff-r24", "radiodiff-r25"] = "city"
+    """Which maps train and test: ``city`` shares no map between splits; the others are the public
+    code's, where validation maps are test maps and, in r25, one training map too (X1)."""
     workers: int = 0
     """Loader processes; 0 reads in the training process."""
     simulate: SimulateConfig | None = None
@@ -84,6 +87,9 @@ class AutoencoderLossConfig:
     """Weight of the adversarial term, times the adaptive balance; 0 trains no discriminator."""
     discriminator_start: int = 50001
     """Step from which the adversarial term counts."""
+    train_idle_discriminator: bool = False
+    """Run the discriminator's optimizer before that step too, on a loss of zero: its weights
+    decay and its batch norms move, nothing else (V5)."""
 
     def __post_init__(self) -> None:
         if self.perceptual_weight > 0 and not self.perceptual_weights_file:
@@ -106,15 +112,21 @@ class TrainConfig:
     learning_rate: float = 5e-5
     """Learning rate at the start, after the warm-up."""
     min_learning_rate: float = 5e-6
-    """Floor of the learning rate: a rate, not a factor (audit T3)."""
+    """Floor of the learning rate, see ``rate_floor``."""
+    rate_floor: Literal["absolute", "factor"] = "absolute"
+    """``absolute``: the floor is a rate; ``factor``: it multiplies ``learning_rate``, as in the
+    public code, where 5e-6 becomes 2.5e-10 (T3)."""
     warmup_steps: int = 0
     """Steps over which the learning rate rises linearly from 0."""
     decay_power: float = 0.96
     """Exponent of the polynomial decay; 0 keeps the rate constant."""
     weight_decay: float = 1e-4
     """AdamW weight decay."""
-    clip_norm: float = 1.0
-    """Largest global gradient norm."""
+    clip_norm: float | None = 1.0
+    """Largest global gradient norm; ``null`` does not clip, as the public first stage (V1)."""
+    synchronise_gradients: bool = True
+    """Average gradients over processes; without it each trains its own network, as the public
+    code does by mistake, and that of the first process is kept (T2)."""
     precision: Literal["no", "fp16", "bf16"] = "no"
     """Mixed precision of forward and backward passes."""
     ema_decay: float = 0.999
@@ -123,6 +135,9 @@ class TrainConfig:
     """Steps before the average starts; until then it is a copy."""
     ema_every: int = 10
     """Steps between updates of the average."""
+    export: Literal["average", "network"] = "average"
+    """Which weights are sampled and written at the end; the public code saves no average unless
+    told to (T9)."""
     log_every: int = 100
     """Steps between log lines and TensorBoard scalars."""
     sample_every: int = 5000
@@ -139,7 +154,7 @@ class TrainConfig:
         for name in (*counts, "checkpoint_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.learning_rate < self.min_learning_rate:
+        if self.rate_floor == "absolute" and self.learning_rate < self.min_learning_rate:
             raise ConfigError(
                 f"learning_rate {self.learning_rate:g} is below min_learning_rate "
                 f"{self.min_learning_rate:g}, its floor: lower both"
@@ -156,6 +171,12 @@ class EvaluateConfig:
     """Use only the first so many tiles; all if ``null``."""
     steps: int = 5
     """Denoiser calls per sample."""
+    schedule: Literal["uniform", "reference"] = "uniform"
+    """Times of these calls; ``reference`` makes one call more and ends as the public code (D6)."""
+    window: tuple[int, int] | None = None
+    """Draw larger maps window by window of these sides [cells]; ``null`` draws them whole."""
+    stride: tuple[int, int] | None = None
+    """Distance between windows [cells]; their sides if ``null``."""
     samples: int = 1
     """Samples per map; their mean path gain is the prediction."""
     batch_size: int = 16
@@ -164,6 +185,8 @@ class EvaluateConfig:
     """Resamples of tiles behind each interval."""
     seed: int = 0
     """Seed of the sampling noise and of the bootstrap."""
+    shared_noise: bool = False
+    """Draw every map from the same noise, as the July 2025 public code does (D17)."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "samples", "batch_size", "bootstrap"):
@@ -189,6 +212,9 @@ class Config:
     """First stage: the autoencoder."""
     unet: UNetConfig = field(default_factory=UNetConfig)
     """Denoising network, condition encoder included."""
+    encoder_weights_file: str | None = None
+    """Initial weights of the condition encoder, under torchvision's names (``swin_b`` and the
+    like, ``.pth`` or ``.safetensors``); ``null`` starts from random numbers."""
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     """Diffusion process and its loss."""
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -289,7 +315,7 @@ def check_parameters(cells: Sequence[str]) -> None:
             if name not in known:
                 raise ConfigError(
                     f"unknown notebook parameter {name!r} (the notebook has {', '.join(known)})"
-                    f"{_nearest(name, known)}"
+                    f"{nearest(name, known)}"
                 )
 
 
@@ -323,7 +349,7 @@ def _check_path(key: str) -> None:
     """Raise with the nearest full key unless ``key`` is one."""
     known = list(_paths(Config, ""))
     if key not in known:
-        raise ConfigError(f"unknown key {key!r}{_nearest(key, known)}")
+        raise ConfigError(f"unknown key {key!r}{nearest(key, known)}")
 
 
 def _paths(kind: type, prefix: str) -> Iterator[str]:
@@ -341,7 +367,7 @@ def _dataclass_of(hint: Any) -> type | None:
     return next((kind for kind in options if dataclasses.is_dataclass(kind)), None)
 
 
-def _nearest(key: str, known: Sequence[str]) -> str:
+def nearest(key: str, known: Sequence[str]) -> str:
     """Return ``"; did you mean 'x'?"``, or nothing where no key is near."""
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""

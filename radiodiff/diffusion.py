@@ -28,8 +28,13 @@ __all__ = [
     "diffusion_loss",
     "loss_weights",
     "predict",
+    "scale_latents",
     "standard_normal",
+    "unscale_latents",
 ]
+
+#: Largest absolute value that is mapped back from softsign.
+SOFTSIGN_LIMIT = 0.987654321
 
 #: One source of randomness for a whole batch, one for each map (then a map's noise does not
 #: depend on the batch it is in), or the global generator.
@@ -58,10 +63,25 @@ class DiffusionConfig:
     """Weights of the drift and the noise error over time: ``uniform`` is 1 and 1, ``exponential``
     is ``2 exp(1 - t)`` and ``exp(sqrt t)`` (public code of 2025), ``inverse_sqrt`` is
     ``(t + 1) / sqrt t`` and ``sqrt((2 - t) / (1 - t + t_min))`` (public code of 2024)."""
-    l1: bool = True
-    """Average the squared with the absolute error."""
+    error: Literal["both", "squared", "absolute"] = "both"
+    """What is averaged over a map; ``both`` is the mean of squared and absolute error."""
+    latent_scaling: Literal["factor", "softsign"] = "factor"
+    """How latents become ``x_0``: times a factor, or ``z / (1 + |z|)`` into (-1, 1)."""
     latent_scale: float | None = None
     """Factor that brings latents to unit variance [1]; ``null`` measures it on training maps."""
+    latent_scale_maps: int = 256
+    """Maps it is measured on; the public code takes its first micro-batch alone."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that have no meaning.
+
+        Raises:
+            ValueError: If ``t_min`` lies outside (0, 1) or ``latent_scale_maps`` is below 1.
+        """
+        if not 0 < self.t_min < 1:
+            raise ValueError(f"t_min must lie between 0 and 1, got {self.t_min:g}")
+        if self.latent_scale_maps < 1:
+            raise ValueError(f"latent_scale_maps must be at least 1, got {self.latent_scale_maps}")
 
 
 def standard_normal(shape: Sequence[int], generator: Generators = None) -> Tensor:
@@ -113,7 +133,11 @@ class ConstantSDE:
             Times, shape ``(count,)``.
         """
         device = generator.device if generator is not None else None
-        return self.t_min + (1 - self.t_min) * torch.rand(count, generator=generator, device=device)
+        return self.times(torch.rand(count, generator=generator, device=device))
+
+    def times(self, uniform: Tensor) -> Tensor:
+        """Return the times of numbers uniform in [0, 1), any shape: uniform in [t_min, 1)."""
+        return uniform * (1 - self.t_min) + self.t_min
 
     def perturb(self, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Draw ``x_t`` from the forward marginal (eq. ``marginal``).
@@ -156,6 +180,7 @@ class ConstantSDE:
         t: float,
         s: float,
         generator: Generators = None,
+        noise: Tensor | None = None,
     ) -> Tensor:
         """Draw ``x_s`` from the Brownian bridge between ``x_t`` and ``x_0`` (eq. ``bridge``).
 
@@ -165,6 +190,7 @@ class ConstantSDE:
             t: Current time, in ``(0, 1]``.
             s: Target time, in ``[0, t)``; at 0 the step is deterministic.
             generator: Source of the bridge noise, one or one for each map.
+            noise: Bridge noise to use instead of drawing, shape ``(b, c, h, w)``.
 
         Returns:
             Latents at time ``s``, shape ``(b, c, h, w)``.
@@ -177,7 +203,9 @@ class ConstantSDE:
         mean = x_t - (t - s) * prediction.drift - (t - s) / sqrt(t) * prediction.noise
         if s == 0:
             return mean
-        return mean + sqrt(s * (t - s) / t) * standard_normal(x_t.shape, generator).to(x_t)
+        if noise is None:
+            noise = standard_normal(x_t.shape, generator)
+        return mean + sqrt(s * (t - s) / t) * noise.to(x_t)
 
 
 def predict(
@@ -239,7 +267,7 @@ def diffusion_loss(
         x_0: Clean latents, shape ``(b, c, h, w)``; the drift's target is ``-x_0``.
         noise: Noise that made ``x_t``, shape ``(b, c, h, w)``.
         t: Times, shape ``(b,)``.
-        config: Weighting and whether absolute errors are mixed in.
+        config: Weighting, and which errors are averaged.
 
     Returns:
         One loss per map, shape ``(b,)``.
@@ -249,7 +277,28 @@ def diffusion_loss(
     noise_error = (prediction.noise - noise).flatten(1)
     squared = drift_weight * drift_error.square().mean(1)
     squared = squared + noise_weight * noise_error.square().mean(1)
-    if not config.l1:
+    if config.error == "squared":
         return squared
     absolute = drift_weight * drift_error.abs().mean(1) + noise_weight * noise_error.abs().mean(1)
-    return (squared + absolute) / 2
+    return absolute if config.error == "absolute" else (squared + absolute) / 2
+
+
+def scale_latents(latents: Tensor, scale: float, config: DiffusionConfig) -> Tensor:
+    """Return ``x_0`` of an autoencoder's latents (eq. ``latent-scaling``).
+
+    Args:
+        latents: Latents, shape ``(b, c, h, w)``.
+        scale: The factor; not used by ``softsign``.
+        config: Its ``latent_scaling`` is used.
+    """
+    if config.latent_scaling == "softsign":
+        return latents / (1 + latents.abs())
+    return scale * latents
+
+
+def unscale_latents(x_0: Tensor, scale: float, config: DiffusionConfig) -> Tensor:
+    """Undo `scale_latents`; ``softsign`` holds values within 0.987654321, as the public code."""
+    if config.latent_scaling == "softsign":
+        x_0 = x_0.clamp(-SOFTSIGN_LIMIT, SOFTSIGN_LIMIT)
+        return x_0 / (1 - x_0.abs())
+    return x_0 / scale

@@ -11,11 +11,11 @@ __all__ = ["EMA"]
 class EMA:
     """Averaged copy of a network, used for sampling and evaluation.
 
-    Until ``start`` steps have passed the copy follows the network. Then, every ``every`` steps,
-    ``average += (1 - d) (network - average)`` with ``d = min(1 - (1 + e)^(-2/3), decay)`` and
-    ``e`` the steps since ``start`` (eq. ``ema``): early averages forget fast. Source: the public
-    RadioDiff code; unlike it, this holds only the network that is trained (audit T10) and is
-    part of every checkpoint (audit T9).
+    At the first of every ``every`` steps the copy follows the network until ``start`` steps have
+    passed; after that ``average += (1 - d) (network - average)`` with
+    ``d = min(1 - (1 + e)^(-2/3), decay)`` and ``e`` the steps since ``start`` (eq. ``ema``): early
+    averages forget fast. Source: the public RadioDiff code; unlike it, this holds only the
+    network that is trained (audit T10) and is part of every checkpoint (audit T9).
 
     Args:
         network: Network to average; the copy is on the same device.
@@ -32,16 +32,17 @@ class EMA:
         self.decay, self.start, self.every = decay, start, every
 
     def decay_at(self, step: int) -> float:
-        """Return the decay used at a step (1, 2, ...); 0 copies (eq. ``ema``)."""
+        """Return the decay used at a step (0, 1, ...); 0 copies (eq. ``ema``)."""
         elapsed = step - self.start
         return 0.0 if elapsed <= 0 else min(1 - (1 + elapsed) ** (-2 / 3), self.decay)
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Move the average towards ``network`` after optimizer step ``step`` (1, 2, ...)."""
-        if step > self.start and step % self.every:
+        """Move the average towards ``network`` after optimizer step ``step`` (0, 1, ...)."""
+        if step % self.every:
             return
-        decay = self.decay_at(step)
+        # The first update after the start copies too.
+        decay = self.decay_at(step) if step > self.start + self.every else 0.0
         current = network.state_dict()
         for name, average in self.network.state_dict().items():
             if average.is_floating_point():

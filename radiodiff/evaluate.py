@@ -111,7 +111,7 @@ def model_predictor(pipeline: RadioDiffPipeline, config: EvaluateConfig) -> Pred
     def predict(batch: RadioMapSample) -> Tensor:
         total = torch.zeros_like(batch.radio_map, dtype=torch.float64)
         for k in range(config.samples):
-            names = [f"{name}/{k}" for name in batch.name]
+            names = [f"{'' if config.shared_noise else name}/{k}" for name in batch.name]
             generators = map_generators(names, config.seed)
             maps = pipeline.radio_maps(batch.condition, steps=config.steps, generator=generators)
             total += units.model_to_path_gain_db(maps).double().cpu()

@@ -6,17 +6,19 @@ import logging
 import platform
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import torch
 import yaml
-from torch import nn
+from PIL import Image
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+from radiodiff import units
 from radiodiff.checkpoint import load_weights, newest_checkpoint, write_atomically
 from radiodiff.config import Config, ConfigError, load_config, project_path, save_config
 from radiodiff.data import RadioMapSeer, path_gain_db, transmitter_cell
@@ -26,18 +28,25 @@ from radiodiff.pipeline import RadioDiffPipeline
 from radiodiff.plots import plot_predictions
 from radiodiff.simulate import simulate_dataset
 from radiodiff.tasks import AutoencoderTask, DiffusionTask, measure_latent_scale
-from radiodiff.trainer import process_state, train
+from radiodiff.trainer import OnCheckpoint, process_state, train
 
 __all__ = [
+    "current_commit",
     "default_run_dir",
     "evaluate_run",
     "log_progress",
     "make_dataset",
+    "sample_run",
     "show_log",
     "train_run",
 ]
 
 logger = logging.getLogger(__name__)
+
+Stage = Literal["autoencoder", "diffusion"]
+
+#: What a run trains, in order.
+STAGES: tuple[Stage, ...] = ("autoencoder", "diffusion")
 
 #: Sections, keys and fields that may change between a run and its continuation.
 _FREE_KEYS = (
@@ -51,7 +60,6 @@ _FREE_KEYS = (
     "workers",
 )
 
-_LATENT_SCALE_BATCHES = 16
 _FIGURE_MAPS = 4
 
 
@@ -88,6 +96,7 @@ def make_dataset(
         split,
         simulation=config.data.simulation,
         cars=config.data.cars,
+        splits=config.data.splits,
         max_maps=max_maps,
     )
 
@@ -121,7 +130,13 @@ def log_progress(message: str, *, interval_s: float = 5.0) -> Any:
 
 
 def train_run(
-    config: Config, run_dir: Path | None = None, *, resume: bool | Literal["auto"] = "auto"
+    config: Config,
+    run_dir: Path | None = None,
+    *,
+    resume: bool | Literal["auto"] = "auto",
+    stages: Sequence[Stage] = STAGES,
+    initial_unet: Mapping[str, Tensor] | None = None,
+    on_checkpoint: OnCheckpoint | None = None,
 ) -> Path:
     """Train both stages and return the run folder, which `RadioDiffPipeline.from_run` reads.
 
@@ -134,6 +149,10 @@ def train_run(
         run_dir: Folder of the run; ``runs/<name>`` if ``None``.
         resume: ``True`` needs a checkpoint, ``"auto"`` uses one if present, ``False`` requires
             that there is none.
+        stages: Which stages to train; ``diffusion`` alone needs ``autoencoder.safetensors`` in
+            the folder.
+        initial_unet: Weights that the U-Net starts from instead of random ones.
+        on_checkpoint: Called in the main process after each checkpoint, see `trainer.train`.
 
     Returns:
         The run folder.
@@ -145,7 +164,6 @@ def train_run(
         NonFiniteLossError: If a loss is not finite.
     """
     run_dir = Path(run_dir) if run_dir is not None else default_run_dir(config)
-    stages = ("autoencoder", "diffusion")
     found = [s for s in stages if newest_checkpoint(run_dir / s / "checkpoints") is not None]
     if resume is True and not found:
         raise FileNotFoundError(f"resume is true, but {run_dir} holds no checkpoint")
@@ -153,11 +171,13 @@ def train_run(
         raise FileExistsError(f"resume is false, but {run_dir} holds a run: name another run_dir")
     _check_same_run(config, run_dir)
     state = process_state()
-    last = run_dir / "diffusion" / "checkpoints" / f"step-{config.train.max_steps:08d}"
+    settings_of = {"autoencoder": config.train_autoencoder, "diffusion": config.train}
+    steps = settings_of[stages[-1]].max_steps
+    last = run_dir / stages[-1] / "checkpoints" / f"step-{steps:08d}"
     newest = newest_checkpoint(last.parent)
     if newest is not None and newest.name > last.name:
         raise ConfigError(
-            f"{run_dir} has {newest.name}, beyond train.max_steps {config.train.max_steps}: "
+            f"{run_dir} has {newest.name}, beyond the {steps} steps asked for: "
             "ask for as many steps or more, or choose another run folder"
         )
     began = time.monotonic()
@@ -168,16 +188,24 @@ def train_run(
             _record_session(run_dir, time.monotonic() - began)
         logger.info("%d training maps of %d tiles", len(dataset), len(dataset.maps))
         logger.info("parameters: %s", _parameter_counts(config))
-    settings: dict[str, Any] = {"seed": config.seed, "workers": config.data.workers}
+    settings: dict[str, Any] = {
+        "seed": config.seed,
+        "workers": config.data.workers,
+        "on_checkpoint": on_checkpoint,
+    }
     # The latent scale is written after the first stage: with it the stage is over for good, since
     # the second builds on exactly these weights.
-    if not (run_dir / "latents.json").is_file():
+    if "autoencoder" in stages and not (run_dir / "latents.json").is_file():
         task = _seeded(config.seed, AutoencoderTask, config)
         train(task, dataset, config.train_autoencoder, run_dir, **settings)
+    if "diffusion" not in stages:
+        return run_dir
     autoencoder = _seeded(config.seed, AutoencoderKL, config.autoencoder)
     load_weights(autoencoder, run_dir / "autoencoder.safetensors")
     scale = _latent_scale(config, autoencoder.to(state.device).eval(), dataset, run_dir)
     task = _seeded(config.seed + 1, DiffusionTask, config, autoencoder, scale)
+    if initial_unet is not None:
+        task.unet.load_state_dict(initial_unet)
     train(task, dataset, config.train, run_dir, **settings)
     return run_dir
 
@@ -197,7 +225,7 @@ def _record_session(run_dir: Path, data_seconds: float) -> None:
     sessions = json.loads(path.read_text()) if path.is_file() else []
     sessions.append(
         {
-            "commit": _commit(),
+            "commit": current_commit(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "data_s": round(data_seconds, 1),
         }
@@ -247,7 +275,10 @@ def _latent_scale(
     path = run_dir / "latents.json"
     state = process_state()
     if state.is_main_process and not path.is_file():
-        scale = config.diffusion.latent_scale or _measure_scale(config, autoencoder, dataset)
+        scale = config.diffusion.latent_scale
+        if config.diffusion.latent_scaling == "softsign":
+            scale = 1.0
+        scale = scale or _measure_scale(config, autoencoder, dataset)
         write_atomically(path, json.dumps({"latent_scale": scale}))
     state.wait_for_everyone()  # on every path: one process alone in a barrier waits for ever
     return json.loads(path.read_text())["latent_scale"]
@@ -256,14 +287,11 @@ def _latent_scale(
 def _measure_scale(config: Config, autoencoder: AutoencoderKL, dataset: RadioMapSeer) -> float:
     """Return 1 / standard deviation of the latents of maps spread evenly over a dataset."""
     device = next(autoencoder.parameters()).device
-    every = max(1, len(dataset) // (_LATENT_SCALE_BATCHES * 16))
-    chosen = Subset(dataset, range(0, len(dataset), every))
+    count = min(config.diffusion.latent_scale_maps, len(dataset))
+    chosen = Subset(dataset, range(0, count * (len(dataset) // count), len(dataset) // count))
     # A generator of its own: a loader draws from the global one otherwise.
     loader = DataLoader(chosen, batch_size=16, generator=torch.Generator())
-    batches = (
-        batch._replace(radio_map=batch.radio_map.to(device))
-        for batch in islice(loader, _LATENT_SCALE_BATCHES)
-    )
+    batches = (batch._replace(radio_map=batch.radio_map.to(device)) for batch in loader)
     generator = torch.Generator(device).manual_seed(config.seed)
     scale = measure_latent_scale(autoencoder, batches, generator)
     logger.info("latent scale %.4f, measured on training maps", scale)
@@ -288,7 +316,7 @@ def evaluate_run(run_dir: Path, results_dir: Path, *, device: str | None = None)
     """
     if process_state().num_processes > 1:
         raise ValueError("evaluation runs in one process: start it without torchrun")
-    commit = _commit()
+    commit = current_commit()
     began = time.monotonic()
     run_dir, results_dir = Path(run_dir), Path(results_dir)
     pipeline = RadioDiffPipeline.from_run(run_dir, device=device)
@@ -323,6 +351,59 @@ def evaluate_run(run_dir: Path, results_dir: Path, *, device: str | None = None)
     }
     write_atomically(results_dir / "metrics.json", json.dumps(result, indent=1) + "\n")
     return result
+
+
+def sample_run(
+    run_dir: Path,
+    out_dir: Path,
+    *,
+    split: Literal["train", "val", "test"] | None = None,
+    max_maps: int | None = None,
+    steps: int | None = None,
+    device: str | None = None,
+) -> Path:
+    """Draw the radio maps of a split and write them as 8-bit gray pictures.
+
+    Each map's noise is a function of its name and the run's ``evaluate.seed``, so no picture
+    depends on the batch size; pictures that are there already are kept.
+
+    Args:
+        run_dir: Folder of a finished or imported run.
+        out_dir: Receives ``<map>_<transmitter>.png``: gray level as in the dataset.
+        split: Which maps; those of the run's ``evaluate`` section if ``None``.
+        max_maps: Use only the first so many tiles.
+        steps: Denoiser calls; those of the run if ``None``.
+        device: Where the networks run; a GPU if there is one.
+
+    Returns:
+        ``out_dir``.
+
+    Raises:
+        FileNotFoundError: If the run has not finished.
+        DatasetError: If its dataset is not there.
+    """
+    pipeline = RadioDiffPipeline.from_run(run_dir, device=device)
+    settings = pipeline.config.evaluate
+    settings = dataclasses.replace(settings, samples=1, steps=steps or settings.steps)
+    dataset = make_dataset(
+        pipeline.config, split or settings.split, max_maps=max_maps or settings.max_maps
+    )
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    names = [f"{m}_{t}.png" for m, t in dataset.pairs]
+    left = [k for k, name in enumerate(names) if not (out_dir / name).is_file()]
+    report = log_progress("drew %d of %d maps")
+    predict = model_predictor(pipeline, settings)
+    done = len(names) - len(left)
+    for batch in DataLoader(Subset(dataset, left), batch_size=settings.batch_size):
+        gray = units.path_gain_db_to_gray(predict(batch)).clamp(0, 1)[:, 0]
+        for name, picture in zip(batch.name, (255 * gray + 0.5).byte().numpy(), strict=True):
+            temporary = out_dir / f"{name}.png.tmp"
+            Image.fromarray(picture).save(temporary, format="PNG")
+            temporary.replace(out_dir / f"{name}.png")
+        done += len(batch.name)
+        report(done, len(names))
+    return out_dir
 
 
 def _figure_rows(dataset: RadioMapSeer, model: Any) -> list[dict[str, object]]:
@@ -372,7 +453,7 @@ def _stage_seconds(run_dir: Path, stage: str) -> float:
     return json.loads((checkpoint / "state.json").read_text())["seconds"]
 
 
-def _commit() -> str:
+def current_commit() -> str:
     """Return the commit of the checkout, ``-dirty`` if files differ, ``unknown`` outside git."""
     try:
         commit = _git("rev-parse", "HEAD")

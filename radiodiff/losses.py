@@ -22,7 +22,8 @@ __all__ = [
     "reconstruction_error",
 ]
 
-_LIN_CHANNELS = (64, 128, 256, 512, 512)
+#: Channels of the five feature maps that the perceptual loss compares.
+LPIPS_CHANNELS = (64, 128, 256, 512, 512)
 
 
 def reconstruction_error(prediction: Tensor, target: Tensor) -> Tensor:
@@ -92,7 +93,7 @@ class PerceptualLoss(nn.Module):
             state = torch.load(weights, map_location="cpu", weights_only=True)
         self.network = VGG16Features()
         vgg = self.network.state_dict()
-        lin_names = [f"lin{k}.model.1.weight" for k in range(len(_LIN_CHANNELS))]
+        lin_names = [f"lin{k}.model.1.weight" for k in range(len(LPIPS_CHANNELS))]
         missing = sorted((set(vgg) | set(lin_names)) - set(state))
         if missing:
             raise ValueError(f"{weights} lacks {len(missing)} tensors, first: {missing[:3]}")
@@ -100,7 +101,7 @@ class PerceptualLoss(nn.Module):
             self.network.load_state_dict({name: state[name] for name in vgg})
         except RuntimeError as error:
             raise ValueError(f"{weights} does not hold VGG16: {error}") from error
-        for k, (name, channels) in enumerate(zip(lin_names, _LIN_CHANNELS, strict=True)):
+        for k, (name, channels) in enumerate(zip(lin_names, LPIPS_CHANNELS, strict=True)):
             if state[name].numel() != channels:
                 raise ValueError(f"{weights}: {name} must hold {channels} values")
             self.register_buffer(f"lin{k}", state[name].reshape(1, channels, 1, 1).float())

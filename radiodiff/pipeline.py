@@ -13,9 +13,15 @@ from radiodiff import units
 from radiodiff.checkpoint import load_weights
 from radiodiff.config import Config, load_config
 from radiodiff.data import network_condition
-from radiodiff.diffusion import Generators, Prediction, predict, standard_normal
+from radiodiff.diffusion import (
+    Generators,
+    Prediction,
+    predict,
+    standard_normal,
+    unscale_latents,
+)
 from radiodiff.models import AutoencoderKL, UNet
-from radiodiff.sampler import sample, uniform_schedule
+from radiodiff.sampler import make_schedule, sample, sample_windows
 
 __all__ = ["RadioDiffPipeline", "map_generators"]
 
@@ -75,13 +81,11 @@ class RadioDiffPipeline:
     def radio_maps(
         self, condition: Tensor, *, steps: int = 5, generator: Generators = None
     ) -> Tensor:
-        """Draw one radio map for each condition.
-
-        The condition is encoded once, not once a step.
+        """Draw one radio map for each condition, window by window if the run says so.
 
         Args:
             condition: Channels in [0, 1] as datasets give them, shape ``(b, k, h, w)``.
-            steps: Denoiser calls.
+            steps: Denoiser calls; one more with the schedule ``reference``.
             generator: Source of the noise, one or one for each map; on any device.
 
         Returns:
@@ -91,6 +95,39 @@ class RadioDiffPipeline:
             ValueError: If ``steps`` is below 1 or the condition does not suit the network.
         """
         condition = network_condition(condition.to(self.device), self.config.unet.condition_inputs)
+        settings = self.config.evaluate
+
+        def draw(window: Tensor) -> Tensor:
+            latents = self.latents(window, steps=steps, generator=generator)
+            return self.decode(latents)
+
+        if settings.window is None:
+            return draw(condition)
+        return sample_windows(draw, condition, settings.window, settings.stride or settings.window)
+
+    @torch.no_grad()
+    def latents(
+        self,
+        condition: Tensor,
+        *,
+        steps: int = 5,
+        generator: Generators = None,
+        noise: Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """Draw clean latents for conditions in the network's own range.
+
+        The condition is encoded once, not once a step (audit D14).
+
+        Args:
+            condition: Channels in [-1, 1], shape ``(b, k, h, w)``.
+            steps: Denoiser calls; one more with the schedule ``reference``.
+            generator: Source of the noise, one or one for each map; on any device.
+            noise: Noise to use instead of drawing, each ``(b, c, h / 4, w / 4)``: the start,
+                then one for each step but the last.
+
+        Returns:
+            ``x_0``, shape ``(b, c, h / 4, w / 4)`` at the default size.
+        """
         features = self.unet.encode_condition(condition)
 
         def denoise(x_t: Tensor, t: Tensor) -> Prediction:
@@ -100,9 +137,23 @@ class RadioDiffPipeline:
         factor = self.autoencoder.downsampling
         b, _, h, w = condition.shape
         shape = (b, self.config.autoencoder.latent_channels, h // factor, w // factor)
-        start = standard_normal(shape, generator).to(self.device)
-        latents = sample(denoise, uniform_schedule(steps), start, generator=generator)
-        return self.autoencoder.decode(latents / self.latent_scale).clamp(-1, 1)
+        start = standard_normal(shape, generator) if noise is None else noise[0]
+        schedule = make_schedule(
+            self.config.evaluate.schedule, steps, t_min=self.config.diffusion.t_min
+        )
+        return sample(
+            denoise,
+            schedule,
+            start.to(self.device),
+            generator=generator,
+            noise=noise[1:] if noise is not None else None,
+        )
+
+    @torch.no_grad()
+    def decode(self, x_0: Tensor) -> Tensor:
+        """Return the radio maps of clean latents, held in [-1, 1], shape ``(b, 1, h, w)``."""
+        latents = unscale_latents(x_0, self.latent_scale, self.config.diffusion)
+        return self.autoencoder.decode(latents).clamp(-1, 1)
 
     def __call__(
         self,

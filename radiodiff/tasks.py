@@ -6,14 +6,22 @@ trained, stay outside the module: they are in no checkpoint and in no average (a
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from radiodiff.checkpoint import read_tensors
 from radiodiff.config import Config, project_path
 from radiodiff.data import RadioMapSample, network_condition
-from radiodiff.diffusion import ConstantSDE, diffusion_loss, predict, standard_normal
+from radiodiff.diffusion import (
+    ConstantSDE,
+    diffusion_loss,
+    predict,
+    scale_latents,
+    standard_normal,
+)
 from radiodiff.losses import (
     PerceptualLoss,
     adaptive_weight,
@@ -21,7 +29,13 @@ from radiodiff.losses import (
     generator_loss,
     reconstruction_error,
 )
-from radiodiff.models import AutoencoderKL, PatchDiscriminator, UNet
+from radiodiff.models import (
+    BACKBONE_CHANNELS,
+    AutoencoderKL,
+    PatchDiscriminator,
+    UNet,
+    backbone_state_dict,
+)
 from radiodiff.pipeline import RadioDiffPipeline
 
 __all__ = ["AutoencoderTask", "DiffusionTask", "StepLoss", "Task"]
@@ -103,7 +117,13 @@ class AutoencoderTask(nn.Module):
 
     def active_passes(self, step: int) -> tuple[str, ...]:
         """Return the autoencoder's pass alone until the adversarial term counts."""
-        return self.passes if step >= self.loss.discriminator_start else self.passes[:1]
+        if self.loss.train_idle_discriminator or self.counts_adversarial(step):
+            return self.passes
+        return self.passes[:1]
+
+    def counts_adversarial(self, step: int) -> bool:
+        """Return whether there is an adversarial term and it counts at a step (0, 1, ...)."""
+        return len(self.passes) == 2 and step >= self.loss.discriminator_start
 
     def parameters_of(self, pass_name: str) -> list[nn.Parameter]:
         """Return the parameters of the autoencoder or of the discriminator."""
@@ -129,7 +149,8 @@ class AutoencoderTask(nn.Module):
             reconstruction = self.autoencoder.decode(posterior.sample(generator))
         if pass_name == "discriminator":
             real, fake = self.discriminator(target), self.discriminator(reconstruction)
-            return StepLoss(discriminator_loss(real, fake), {})
+            loss = discriminator_loss(real, fake)
+            return StepLoss(loss if self.counts_adversarial(step) else 0 * loss, {})
         error = reconstruction_error(reconstruction, target)
         terms = {"l1_l2": (error / target[0].numel()).mean()}
         if self.frozen:
@@ -140,7 +161,7 @@ class AutoencoderTask(nn.Module):
         kl = posterior.kl().mean()
         loss = likelihood + self.loss.kl_weight * kl
         terms["kl"] = kl
-        if "discriminator" in self.active_passes(step):
+        if self.counts_adversarial(step):
             adversarial = generator_loss(self.discriminator(reconstruction))
             balance = adaptive_weight(likelihood, adversarial, self.autoencoder.last_layer)
             loss = loss + self.loss.discriminator_weight * balance * adversarial
@@ -173,6 +194,8 @@ class DiffusionTask(nn.Module):
         self.latent_scale = latent_scale
         self.sde = ConstantSDE(config.diffusion.t_min)
         self.unet = UNet(config.unet)
+        if config.encoder_weights_file:
+            load_encoder_weights(self.unet, project_path(config.encoder_weights_file))
         self.frozen = (autoencoder.eval().requires_grad_(False),)
 
     def active_passes(self, step: int) -> tuple[str, ...]:
@@ -205,7 +228,7 @@ class DiffusionTask(nn.Module):
         (autoencoder,) = self.frozen
         with torch.no_grad():
             latents = autoencoder.encode(batch.radio_map).sample(generator)
-        x_0 = self.latent_scale * latents
+        x_0 = scale_latents(latents, self.latent_scale, self.config.diffusion)
         t = self.sde.draw_times(len(x_0), generator=generator)
         noise = standard_normal(x_0.shape, generator)
         x_t = self.sde.perturb(x_0, noise, t)
@@ -224,6 +247,28 @@ class DiffusionTask(nn.Module):
         return pipeline.radio_maps(
             batch.condition, steps=self.config.evaluate.steps, generator=generator
         )
+
+
+def load_encoder_weights(unet: UNet, path: Path) -> None:
+    """Load published weights, under torchvision's names, into a condition encoder.
+
+    Its classifier may be missing, or there without a place for it: it is never run.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read or does not fit.
+    """
+    state = read_tensors(path)
+    if unet.config.encoder in BACKBONE_CHANNELS:
+        state = backbone_state_dict(state, unet.config.encoder)
+    own = unet.condition_encoder.state_dict()
+    tail = ("norm.", "head.")
+    state = {k: v for k, v in state.items() if k in own or not k.startswith(tail)}
+    state = {k: v for k, v in own.items() if k.startswith(tail)} | state
+    try:
+        unet.condition_encoder.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit the condition encoder: {error}") from error
 
 
 @torch.no_grad()

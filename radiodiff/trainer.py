@@ -6,10 +6,11 @@ stopped and resumed gives the same weights as one that was not.
 
 import json
 import logging
+import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -32,9 +33,19 @@ from radiodiff.data import RadioMapSample
 from radiodiff.ema import EMA
 from radiodiff.tasks import Task
 
-__all__ = ["NonFiniteLossError", "batch_indices", "learning_rate", "process_state", "train"]
+__all__ = [
+    "NonFiniteLossError",
+    "OnCheckpoint",
+    "batch_indices",
+    "learning_rate",
+    "process_state",
+    "train",
+]
 
 logger = logging.getLogger(__name__)
+
+#: Called as ``on_checkpoint(step, task, ema)``.
+OnCheckpoint = Callable[[int, Task, EMA], None]
 
 #: Maps in a sample grid.
 GRID_MAPS = 8
@@ -62,13 +73,16 @@ def process_state() -> PartialState:
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Return the learning rate of a step (0, 1, ...), with a true floor (eq. ``schedule``).
+    """Return the learning rate of a step (0, 1, ...) (eq. ``schedule``).
 
-    ``max(lr (1 - k / K)^p, lr_min)``, times ``(k + 1) / warmup`` while warming up. The public
-    code's ``min_lr`` multiplies the rate instead, which makes the floor 2e4 times lower (T3).
+    ``max(lr (1 - k / K)^p, lr_min)``, times ``(k + 1) / warmup`` while warming up. With
+    ``rate_floor`` ``factor`` the floor is ``lr lr_min``, as in the public code (T3).
     """
     left = max(0.0, 1 - step / config.max_steps)
-    rate = max(config.learning_rate * left**config.decay_power, config.min_learning_rate)
+    floor = config.min_learning_rate
+    if config.rate_floor == "factor":
+        floor *= config.learning_rate
+    rate = max(config.learning_rate * left**config.decay_power, floor)
     return rate * min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else rate
 
 
@@ -125,6 +139,7 @@ def train(
     seed: int = 0,
     workers: int = 0,
     resume: bool | Literal["auto"] = "auto",
+    on_checkpoint: OnCheckpoint | None = None,
 ) -> Path:
     """Train a task, write its averaged weights and return their file.
 
@@ -142,6 +157,7 @@ def train(
         workers: Loader processes.
         resume: ``True`` needs a checkpoint, ``"auto"`` uses one if present, ``False`` requires
             that there is none.
+        on_checkpoint: Called in the main process after each checkpoint.
 
     Returns:
         Path of ``<run_dir>/<task>.safetensors``.
@@ -169,7 +185,8 @@ def train(
     with torch.random.fork_rng(devices=devices):
         # For dropout; the caller's generator is given back unchanged.
         torch.random.manual_seed(seed + (accelerator.process_index << 32))
-        return _Loop(accelerator, task, dataset, config, folder, seed, workers).run(found)
+        loop = _Loop(accelerator, task, dataset, config, folder, seed, workers, on_checkpoint)
+        return loop.run(found)
 
 
 class _Loop:
@@ -184,9 +201,11 @@ class _Loop:
         folder: Path,
         seed: int,
         workers: int,
+        on_checkpoint: OnCheckpoint | None,
     ) -> None:
         self.accelerator, self.task, self.dataset, self.config = accelerator, task, dataset, config
         self.folder, self.seed, self.workers = folder, seed, workers
+        self.on_checkpoint = on_checkpoint
         self.is_main = accelerator.is_main_process
         for module in task.frozen:
             module.to(accelerator.device)
@@ -203,6 +222,11 @@ class _Loop:
         )
         accelerator.register_for_checkpointing(self.ema)
         self.step, self.seconds = 0, 0.0
+
+    @property
+    def exported(self) -> nn.Module:
+        """The network that is sampled and written at the end."""
+        return self.ema.network if self.config.export == "average" else self.task.averaged
 
     def run(self, checkpoint: Path | None) -> Path:
         """Train from a checkpoint, or from the start, to the last step."""
@@ -235,7 +259,7 @@ class _Loop:
             self._log("stopped at step %d; the same command goes on from %s", self.step, newest)
             raise
         if self.is_main:
-            save_weights(self.ema.network, weights)
+            save_weights(self.exported, weights)
         self.accelerator.wait_for_everyone()
         return weights
 
@@ -271,8 +295,8 @@ class _Loop:
             terms: dict[str, Tensor] = {}
             for name in self.task.active_passes(self.step):
                 terms |= self._update(name, micro_batches, rate)
-            self.step += 1
             self.ema.update(self.task.averaged, self.step)
+            self.step += 1
             self.seconds = seconds_before + time.monotonic() - began
             bar.update()
             last = self.step == config.max_steps
@@ -288,6 +312,8 @@ class _Loop:
                     {"step": self.step, "seconds": self.seconds, "seed": self.seed},
                     keep=config.keep_checkpoints,
                 )
+                if self.on_checkpoint is not None and self.is_main:
+                    self.on_checkpoint(self.step, self.task, self.ema)
 
     def _update(self, name: str, batches: list[RadioMapSample], rate: float) -> dict[str, Tensor]:
         """Run one optimizer step of one pass; return the mean of its logged terms."""
@@ -300,7 +326,8 @@ class _Loop:
         for micro, batch in enumerate(batches):
             is_last = micro == len(batches) - 1
             generator = self._generator(self.task.passes.index(name), micro)
-            with nullcontext() if is_last else self.accelerator.no_sync(self.model):
+            synchronise = is_last and self.config.synchronise_gradients
+            with nullcontext() if synchronise else self.accelerator.no_sync(self.model):
                 result = self.model(batch, name, self.step, generator)
                 if not torch.isfinite(result.loss):
                     raise self._non_finite(f"{name} loss", result.loss, batch, result.terms)
@@ -308,7 +335,7 @@ class _Loop:
             for key, value in {name: result.loss.detach(), **result.terms}.items():
                 total[key] = total.get(key, 0) + value / len(batches)
         norm = self.accelerator.clip_grad_norm_(
-            self.task.parameters_of(name), self.config.clip_norm
+            self.task.parameters_of(name), self.config.clip_norm or math.inf
         )
         if self.config.precision != "fp16" and not torch.isfinite(norm):
             raise self._non_finite(f"{name} gradient norm", norm, batches[-1], total)
@@ -410,9 +437,11 @@ class _Loop:
         places = np.linspace(0, len(self.dataset) - 1, count).astype(int)
         batch = default_collate([self.dataset[int(k)] for k in places])
         batch = send_to_device(batch, self.accelerator.device)
-        network: nn.Module = self.ema.network
         generator = torch.Generator(self.accelerator.device).manual_seed(self.seed)
-        drawn = self.task.sample(network, batch, generator)
+        network = self.exported
+        was_training = network.training
+        drawn = self.task.sample(network.eval(), batch, generator)
+        network.train(was_training)
         rows = [torch.cat(list(maps[:, 0]), dim=1) for maps in (batch.radio_map, drawn)]
         grid = ((torch.cat(rows) + 1) / 2).clamp(0, 1).float().cpu()
         writer.add_image("samples/truth_above_network_below", grid[None], self.step)

@@ -140,10 +140,10 @@ def test_corrected_skip_is_right_as_t_vanishes():
 
 
 @pytest.mark.parametrize("weighting", ["uniform", "exponential", "inverse_sqrt"])
-@pytest.mark.parametrize("l1", [True, False])
-def test_loss_vanishes_only_at_the_targets(weighting, l1):
+@pytest.mark.parametrize("error", ["both", "squared", "absolute"])
+def test_loss_vanishes_only_at_the_targets(weighting, error):
     """Eq. ``regression``."""
-    config = DiffusionConfig(weighting=weighting, l1=l1)
+    config = DiffusionConfig(weighting=weighting, error=error)
     x_0, noise = standard_normal(SHAPE, seeded(1)), standard_normal(SHAPE, seeded(2))
     t = torch.tensor([0.1, 0.5, 0.9])
     assert diffusion_loss(Prediction(-x_0, noise), x_0, noise, t, config).tolist() == [0, 0, 0]

@@ -40,12 +40,16 @@ def test_decay_of_the_public_code(elapsed, expected):
     assert ema.decay_at(100 + elapsed) == pytest.approx(expected, abs=1e-5)
 
 
-def test_follows_every_step_until_start():
+def test_first_update_after_the_start_copies():
     online = network(0.0)
-    ema = EMA(online, decay=0.9, start=100, every=10)
-    set_weight(online, 1.0)
-    ema.update(online, 3)
-    assert ema.network[0].weight.eq(1).all()
+    ema = EMA(online, decay=0.9, start=5, every=3)
+    for step, expected in ((0, 0), (3, 3), (5, 3), (6, 6), (7, 6)):
+        set_weight(online, float(step))
+        ema.update(online, step)
+        assert ema.network[0].weight.eq(expected).all()
+    set_weight(online, 9.0)
+    ema.update(online, 9)
+    assert 6 < ema.network[0].weight[0, 0].item() < 9
 
 
 def test_only_every_so_many_steps():
@@ -55,7 +59,7 @@ def test_only_every_so_many_steps():
     ema.update(online, 9)
     assert ema.network[0].weight.eq(0).all()
     ema.update(online, 10)
-    assert ema.network[0].weight.gt(0).all()
+    assert ema.network[0].weight.eq(1).all()
 
 
 def test_constant_weights_stay_constant_and_buffers_follow():

@@ -30,11 +30,12 @@ ROWS = [
     {"units"},
     {"diffusion", "ema", "metrics", "models", "simulate"},
     {"losses", "sampler", "data"},
-    {"config", "checkpoint", "reference"},
-    {"pipeline"},
+    {"config", "checkpoint"},
+    {"pipeline", "reference"},
     {"tasks"},
     {"trainer", "evaluate", "plots"},
     {"experiment"},
+    {"reference_training"},
     {"cli", "__main__"},
 ]
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
@@ -168,6 +169,8 @@ def test_package_imports_only_what_it_declares():
             if top == "radiodiff" or top in sys.stdlib_module_names:
                 continue
             where = f"{relative(path)}:{line} imports {top}"
+            if top == "torchvision" and path == PACKAGE / "models/backbones.py":
+                continue  # inside a function, with a clear error where it is missing
             if top in NEVER_IMPORTED or top.startswith("jupyter"):
                 faults.append(f"{where}, which the package must not need")
             elif canonicalize_name(DISTRIBUTIONS.get(top, top)) not in declared:

@@ -1,6 +1,7 @@
 """RadioMapSeer's folder layout, real or simulated, as a PyTorch dataset."""
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -25,8 +26,16 @@ __all__ = [
 
 Split = Literal["train", "val", "test", "all"]
 
+Splits = Literal["city", "radiodiff-r24", "radiodiff-r25"]
+
 #: First map positions of train, val and test after the shuffle, and the end (half-open ranges).
-_SPLIT_BOUNDS = {"train": (0, 501), "val": (501, 601), "test": (601, 700)}
+_SPLIT_BOUNDS = {
+    "city": {"train": (0, 501), "val": (501, 601), "test": (601, 700)},
+    "radiodiff-r24": {"train": (0, 501), "val": (600, 651), "test": (600, 700)},
+    "radiodiff-r25": {"train": (0, 601), "val": (600, 651), "test": (600, 700)},
+}
+
+logger = logging.getLogger(__name__)
 
 
 class DatasetError(Exception):
@@ -78,17 +87,22 @@ def network_condition(condition: Tensor, channels: int) -> Tensor:
     return units.gray_to_model(condition)
 
 
-def split_maps(root: Path, split: Split, maps: Sequence[int]) -> list[int]:
-    """Return the maps of a split; the three splits share none.
+def split_maps(
+    root: Path, split: Split, maps: Sequence[int], *, splits: Splits = "city"
+) -> list[int]:
+    """Return the maps of a split.
 
-    A simulated dataset says in ``dataset.json`` which split each map's city belongs to. Real
-    RadioMapSeer is split by map as its authors do (501/100/99 of a permutation of maps 1 to 700
-    with seed 42; map 0 is in none), with half-open ranges.
+    With ``splits`` ``city`` the three share no map. A simulated dataset says in ``dataset.json``
+    which split each map's city belongs to. Real RadioMapSeer is split by map as its authors do
+    (501/100/99 of a permutation of maps 1 to 700 with seed 42; map 0 is in none). The public
+    RadioDiff code cuts the same permutation so that validation maps are test maps and, in its
+    2025 release, one training map is too (X1); shared maps are named in a warning.
 
     Args:
         root: Dataset folder.
         split: ``all`` or one of the three.
         maps: Maps to choose from.
+        splits: Where the real dataset is cut; a simulated one keeps its own splits.
 
     Returns:
         Chosen maps, ascending.
@@ -100,6 +114,8 @@ def split_maps(root: Path, split: Split, maps: Sequence[int]) -> list[int]:
         return sorted(maps)
     manifest = _read_manifest(Path(root))
     if manifest is not None:
+        if splits != "city":
+            logger.info("%s has splits of its own; %s is for the real dataset", root, splits)
         chosen = {row["id"] for row in manifest["maps"] if row["split"] == split}
         missing = sorted(chosen - set(maps))
         if missing:
@@ -110,8 +126,21 @@ def split_maps(root: Path, split: Split, maps: Sequence[int]) -> list[int]:
     else:
         order = np.arange(700, dtype=np.int16)
         np.random.RandomState(42).shuffle(order)  # the published permutation
-        start, stop = _SPLIT_BOUNDS[split]
-        chosen = {int(m) + 1 for m in order[start:stop]}
+        cuts = {
+            name: {int(m) + 1 for m in order[start:stop]}
+            for name, (start, stop) in _SPLIT_BOUNDS[splits].items()
+        }
+        chosen = cuts.pop(split)
+        for other, shared in ((name, sorted(cut & chosen)) for name, cut in cuts.items()):
+            if shared:
+                logger.warning(
+                    "splits %s: %s and %s share %d maps: %s",
+                    splits,
+                    split,
+                    other,
+                    len(shared),
+                    ", ".join(map(str, shared)),
+                )
     return sorted(chosen & set(maps))
 
 
@@ -127,6 +156,7 @@ class RadioMapSeer(Dataset[RadioMapSample]):
         split: Which tiles, see `split_maps`.
         simulation: Propagation model of the target map.
         cars: Use the simulation with cars and add their channel to the condition.
+        splits: Where the real dataset is cut, see `split_maps`.
         max_maps: Use only the first so many tiles of the split; all if ``None``.
 
     Raises:
@@ -140,6 +170,7 @@ class RadioMapSeer(Dataset[RadioMapSample]):
         *,
         simulation: Literal["DPM", "IRT2", "IRT4"] = "DPM",
         cars: bool = False,
+        splits: Splits = "city",
         max_maps: int | None = None,
     ) -> None:
         self.root = Path(root)
@@ -155,7 +186,8 @@ class RadioMapSeer(Dataset[RadioMapSample]):
                     "dataset there, or make one with `radiodiff simulate --out DIR`)"
                 )
         pairs = [_parse_name(path) for path in self.gain_dir.glob("*.png")]
-        maps = split_maps(self.root, split, sorted({m for m, _ in pairs}))[:max_maps]
+        present = sorted({m for m, _ in pairs})
+        maps = split_maps(self.root, split, present, splits=splits)[:max_maps]
         if not maps:
             raise DatasetError(
                 f"no {split} map among the {len(pairs)} files of {self.gain_dir}: the folder is "

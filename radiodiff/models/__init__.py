@@ -9,6 +9,7 @@ from radiodiff.models.attention import (
     WindowedCrossAttention,
 )
 from radiodiff.models.autoencoder import AutoencoderConfig, AutoencoderKL, DiagonalGaussian
+from radiodiff.models.backbones import BACKBONE_CHANNELS, BackboneEncoder, backbone_state_dict
 from radiodiff.models.condition import ConvEncoder, ConvEncoderConfig
 from radiodiff.models.discriminator import PatchDiscriminator
 from radiodiff.models.swin import SwinConfig, SwinEncoder
@@ -16,9 +17,11 @@ from radiodiff.models.unet import FourierFilter, UNet, UNetConfig, UNetOutput
 from radiodiff.models.vgg import VGG16Features
 
 __all__ = [
+    "BACKBONE_CHANNELS",
     "Attention",
     "AutoencoderConfig",
     "AutoencoderKL",
+    "BackboneEncoder",
     "ConvEncoder",
     "ConvEncoderConfig",
     "DiagonalGaussian",
@@ -33,6 +36,7 @@ __all__ = [
     "UNetOutput",
     "VGG16Features",
     "WindowedCrossAttention",
+    "backbone_state_dict",
     "parameter_count",
 ]
 

@@ -34,6 +34,9 @@ class SwinConfig:
     """Hidden width of the feed-forward layers in units of the stage's channels."""
     stochastic_depth: float = 0.5
     """Probability with which training skips the last block; falls linearly to 0 at the first."""
+    sticky_shift: bool = False
+    """Let a small input switch off the shift of windows for all later inputs, as in the public
+    code; without it each input decides for itself (D10)."""
     classifier_tail: bool = True
     """Own the final norm and the 1000-class head, so that published weights load key by key.
 
@@ -136,7 +139,9 @@ class SwinBlock(nn.Module):
         hidden = int(config.mlp_ratio * channels)
         self.skip_probability = skip_probability
         self.norm1 = nn.LayerNorm(channels)
-        self.attn = ShiftedWindowAttention(channels, heads, config.window, shift)
+        self.attn = ShiftedWindowAttention(
+            channels, heads, config.window, shift, sticky=config.sticky_shift
+        )
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = nn.ModuleDict(  # torchvision counts the dropouts: hence 0 and 3
             {"0": nn.Linear(channels, hidden), "3": nn.Linear(hidden, channels)}
@@ -160,11 +165,14 @@ class SwinBlock(nn.Module):
 class ShiftedWindowAttention(nn.Module):
     """Attention within windows, with a learned bias for each offset between two tokens."""
 
-    def __init__(self, channels: int, heads: int, window: int, shift: int) -> None:
+    def __init__(
+        self, channels: int, heads: int, window: int, shift: int, *, sticky: bool = False
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.window = window
-        self.shift = shift
+        self.shift = (shift, shift)
+        self.sticky = sticky
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
         offsets = (2 * window - 1) ** 2
@@ -178,10 +186,12 @@ class ShiftedWindowAttention(nn.Module):
         window = self.window
         x = functional.pad(x, (0, 0, 0, -width % window, 0, -height % window))
         rows, columns = x.shape[1] // window, x.shape[2] // window
-        # A single window along an axis is not shifted. This is decided for each input: upstream
-        # stores the decision, so one small input disables the shift for good (D10).
-        shift_y = self.shift if rows > 1 else 0
-        shift_x = self.shift if columns > 1 else 0
+        # A single window along an axis is not shifted. Upstream keeps that decision, so one small
+        # input disables the shift for good (D10).
+        shift_y = self.shift[0] if rows > 1 else 0
+        shift_x = self.shift[1] if columns > 1 else 0
+        if self.sticky:
+            self.shift = (shift_y, shift_x)
         if shift_y or shift_x:
             x = x.roll((-shift_y, -shift_x), dims=(1, 2))
 

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from radiodiff.models.attention import Attention, LinearAttention, RelationBlock
+from radiodiff.models.backbones import BACKBONE_CHANNELS, BACKBONE_INPUTS, BackboneEncoder
 from radiodiff.models.condition import ConvEncoder, ConvEncoderConfig
-from radiodiff.models.swin import SwinConfig, SwinEncoder
+from radiodiff.models.swin import SwinConfig, SwinEncoder, check_condition
 
 __all__ = [
     "FourierFilter",
@@ -36,8 +37,8 @@ NORM_GROUPS = 8
 class UNetConfig:
     """Size of a :class:`UNet`, and switches between the reference code's ways and ours.
 
-    The sizes default to the reference code, the switches to our corrections. No switch changes
-    the number of parameters.
+    The sizes default to the reference code, the switches to our corrections. No switch between
+    the two changes the number of parameters.
     """
 
     latent_channels: int = 3
@@ -46,8 +47,16 @@ class UNetConfig:
     """Channels of the first level; a multiple of 8. The time embedding has four times as many."""
     multipliers: tuple[int, ...] = (1, 2, 4, 4)
     """Channels below each level in units of ``width``; each level but the last halves the sides."""
-    encoder: Literal["swin", "conv"] = "swin"
-    """Which network turns the condition into a feature pyramid, with one map per level."""
+    encoder: Literal["swin", "conv", "resnet101", "efficientnet_b7", "vgg16"] = "swin"
+    """Which network turns the condition into a feature pyramid, with one map per level.
+
+    The last three are torchvision's and need it installed.
+    """
+    condition_mix_inputs: int = 0
+    """Channels of the condition if a 1 x 1 convolution mixes them into those of the encoder, as
+    the public code does with five; 0 for no such layer."""
+    freeze_encoder: bool = False
+    """Do not train the condition encoder; its stochastic depth stays on, as in the public code."""
     swin: SwinConfig = field(default_factory=SwinConfig)
     """Size of the condition encoder if ``encoder`` is ``swin``."""
     conv: ConvEncoderConfig = field(default_factory=ConvEncoderConfig)
@@ -82,7 +91,7 @@ class UNetConfig:
                 positive, or a switch has an unknown value.
         """
         switches = {
-            "encoder": ("swin", "conv"),
+            "encoder": ("swin", "conv", *BACKBONE_CHANNELS),
             "fourier_filter": ("off", "fixed", "size_free"),
             "relation_norm": ("batch", "group"),
         }
@@ -105,11 +114,20 @@ class UNetConfig:
     @property
     def condition_channels(self) -> tuple[int, ...]:
         """Channels of the feature pyramid of the chosen encoder, finest first."""
+        if self.encoder in BACKBONE_CHANNELS:
+            return BACKBONE_CHANNELS[self.encoder]
         return self.swin.channels if self.encoder == "swin" else self.conv.channels
 
     @property
     def condition_inputs(self) -> int:
-        """Channels of the condition that the chosen encoder takes."""
+        """Channels of the condition."""
+        return self.condition_mix_inputs or self.encoder_inputs
+
+    @property
+    def encoder_inputs(self) -> int:
+        """Channels that the chosen encoder takes."""
+        if self.encoder in BACKBONE_CHANNELS:
+            return BACKBONE_INPUTS
         return self.swin.in_channels if self.encoder == "swin" else self.conv.in_channels
 
     @property
@@ -144,8 +162,14 @@ class UNet(nn.Module):
         self.config = config = config or UNetConfig()
         if config.encoder == "swin":
             self.condition_encoder = SwinEncoder(config.swin)
+        elif config.encoder in BACKBONE_CHANNELS:
+            self.condition_encoder = BackboneEncoder(config.encoder)
         else:
             self.condition_encoder = ConvEncoder(config.conv)
+        if config.freeze_encoder:
+            self.condition_encoder.requires_grad_(False)
+        if config.condition_mix_inputs:
+            self.condition_mix = nn.Conv2d(config.condition_mix_inputs, config.encoder_inputs, 1)
         widths = config.widths
         pyramid = config.condition_channels
         time_width = 4 * config.width
@@ -192,6 +216,9 @@ class UNet(nn.Module):
         Raises:
             ValueError: If the channels are wrong or a side is no multiple of 4.
         """
+        check_condition(condition, self.config.condition_inputs)
+        if self.config.condition_mix_inputs:
+            condition = self.condition_mix(condition)
         return self.condition_encoder(condition)
 
     def forward(self, x_t: Tensor, t: Tensor, features: Sequence[Tensor]) -> UNetOutput:

@@ -1,0 +1,627 @@
+"""The configuration files of the public RadioDiff code, read with the meaning they have there.
+
+Keys that the public code ignores are ignored here and named once in the log; so are keys that it
+does not know. Source of keys and defaults: ``UNIC-Lab/RadioDiff``, its two trainers and samplers;
+the page *What the public code does* of the book lists them by fault number.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from radiodiff.config import (
+    AutoencoderLossConfig,
+    Config,
+    DataConfig,
+    EvaluateConfig,
+    TrainConfig,
+    nearest,
+)
+from radiodiff.diffusion import DiffusionConfig
+from radiodiff.models import AutoencoderConfig, SwinConfig, UNetConfig
+
+__all__ = [
+    "PROFILES",
+    "R24",
+    "R25",
+    "Profile",
+    "ReferenceRun",
+    "autoencoder_config",
+    "diffusion_config",
+    "read_reference_config",
+    "unet_config",
+]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One of the two states of the public code, as values of our configuration."""
+
+    name: str
+    """``R24`` (December 2024, commit e19b1d9) or ``R25`` (July 2025, commit 14c4a8c)."""
+    unet: UNetConfig
+    """Denoising network at full size."""
+    diffusion: DiffusionConfig
+    """Diffusion process and its loss."""
+    evaluate: EvaluateConfig
+    """Sampling of the test set."""
+    splits: Literal["radiodiff-r24", "radiodiff-r25"]
+    """Which maps train and test."""
+
+
+_R24_UNET = UNetConfig(
+    fourier_filter="off",
+    relation_norm="batch",
+    scale_logits=False,
+    swin=SwinConfig(sticky_shift=True),
+)
+_R24_DIFFUSION = DiffusionConfig(drift_skip="reference", weighting="inverse_sqrt", latent_scale=0.3)
+_R24_EVALUATE = EvaluateConfig(schedule="reference", batch_size=1, seed=42)
+
+#: The release of December 2024.
+R24 = Profile("R24", _R24_UNET, _R24_DIFFUSION, _R24_EVALUATE, "radiodiff-r24")
+#: The release of July 2025.
+R25 = Profile(
+    "R25",
+    replace(_R24_UNET, fourier_filter="fixed"),
+    replace(_R24_DIFFUSION, weighting="exponential"),
+    replace(_R24_EVALUATE, seed=0, shared_noise=True),
+    "radiodiff-r25",
+)
+#: Both, by name.
+PROFILES = {profile.name: profile for profile in (R24, R25)}
+
+#: Clipping norm that equals clipping at 1 before a loss scale of 65536 is taken out (T11).
+_UNSCALED_CLIP_NORM = 1 / 65536
+
+_ENCODERS = {
+    "swin": "swin",
+    "resnet": "resnet101",
+    "effnet": "efficientnet_b7",
+    "vgg": "vgg16",
+}
+#: Data sets of the public code to the simulation and whether cars are an input.
+_DATA = {"radio": ("DPM", False), "IRT4": ("IRT4", False), "DPMCAR": ("DPM", True)}
+
+
+@dataclass(frozen=True)
+class ReferenceRun:
+    """A configuration file of the public code, as a run of ours."""
+
+    stage: Literal["autoencoder", "diffusion"]
+    """What the file trains."""
+    profile: Profile
+    """Under which state of the code it is read."""
+    config: Config
+    """The run."""
+    first_stage_weights: str | None
+    """File of the autoencoder that a diffusion stage builds on."""
+    initial_weights: str | None
+    """File whose U-Net the diffusion stage starts from."""
+    pretrained_encoder: bool
+    """Whether the condition encoder is to start from ImageNet weights."""
+    resume_milestone: int
+    """Milestone to go on from if there is one; 0 for none."""
+    saves_state: bool
+    """Whether milestones hold the averaged weights and the step too (``enable_resume``)."""
+
+
+_IGNORED = "without effect, as in the public code"
+_ELSEWHERE = "without effect here, where the command line says it"
+_UNKNOWN = "not known to the public code"
+
+
+class _Section:
+    """A mapping of the file that remembers which keys were asked for."""
+
+    def __init__(self, values: Any, path: str) -> None:
+        if not isinstance(values, Mapping):
+            raise ValueError(f"{path} must be a section of keys, got {values!r}")
+        self.values, self.path = values, path
+        self.used: set[str] = set()
+        self.unused: dict[str, str] = {}
+        self.sections: list[_Section] = []
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a value, or the default of the public code."""
+        self.used.add(key)
+        value = self.values.get(key, default)
+        if default is None or value is None:
+            return value
+        try:
+            if isinstance(default, float) and not isinstance(value, bool):
+                return float(value)  # PyYAML reads 5e-5 as text
+        except (TypeError, ValueError):
+            pass
+        else:
+            if isinstance(value, type(default)):
+                return value
+        raise ValueError(
+            f"{self._full(key)} must be {type(default).__name__} like {default!r}, got {value!r}"
+        )
+
+    def need(self, key: str, kind: type = object) -> Any:
+        """Return a value that the public code has no default for."""
+        if self.values.get(key) is None:
+            raise ValueError(f"{self._full(key)} is missing; the public code has no default for it")
+        value = self.get(key)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise ValueError(f"{self._full(key)} must be {kind.__name__}, got {value!r}")
+        return value
+
+    def expect(self, key: str, only: Any, why: str) -> None:
+        """Refuse another value than the one that is supported; absent is fine."""
+        value = self.get(key)
+        if value is not None and value != only:
+            raise ValueError(f"{self._full(key)} must be {only!r}: {why}; got {value!r}")
+
+    def section(self, key: str, *, required: bool = True) -> "_Section":
+        """Return a nested section."""
+        self.used.add(key)
+        value = self.values.get(key)
+        if value is None and required:
+            raise ValueError(f"section {self._full(key)} is missing")
+        found = _Section({} if value is None else value, self._full(key))
+        self.sections.append(found)
+        return found
+
+    def ignore(self, *keys: str, why: str = _IGNORED) -> None:
+        """Note keys that have no effect: in the public code, or here."""
+        self.unused |= dict.fromkeys(keys, why)
+
+    def leftovers(self) -> Iterator[tuple[str, str]]:
+        """Yield the full key of what was not read, and why."""
+        for key in self.values:
+            if key not in self.used:
+                yield self._full(key), self.unused.get(key, _UNKNOWN)
+        for section in self.sections:
+            yield from section.leftovers()
+
+    def known(self) -> Iterator[str]:
+        """Yield every key the public code reads."""
+        for key in sorted(self.used):
+            yield self._full(key)
+        for section in self.sections:
+            yield from section.known()
+
+    def _full(self, key: str) -> str:
+        return f"{self.path}.{key}" if self.path else key
+
+
+def autoencoder_config(first_stage: Mapping[str, Any]) -> AutoencoderConfig:
+    """Return the size of the autoencoder that a ``first_stage`` section describes.
+
+    Args:
+        first_stage: ``embed_dim`` and ``ddconfig`` in the public code's own terms.
+
+    Raises:
+        ValueError: If a key is missing, or asks for what no published configuration has.
+    """
+    return _autoencoder(_Section(first_stage, "first_stage"))
+
+
+def _autoencoder(section: _Section) -> AutoencoderConfig:
+    """Read ``embed_dim`` and ``ddconfig``."""
+    sizes = section.section("ddconfig")
+    latent_channels = sizes.need("z_channels", int)
+    if section.need("embed_dim", int) != latent_channels:
+        raise ValueError(
+            f"embed_dim and z_channels must agree, got {section.get('embed_dim')} and "
+            f"{latent_channels}"
+        )
+    in_channels = sizes.need("in_channels", int)
+    sizes.expect("double_z", True, "the posterior has a variance")
+    sizes.expect("out_ch", in_channels, "the decoder returns what the encoder takes")
+    sizes.expect("attn_resolutions", [], "attention is in the middle block only")
+    sizes.expect("dropout", 0.0, "the published autoencoder has none")
+    sizes.ignore("resolution")  # printed only
+    return AutoencoderConfig(
+        in_channels=in_channels,
+        latent_channels=latent_channels,
+        width=sizes.need("ch", int),
+        multipliers=tuple(sizes.need("ch_mult", list)),
+        blocks=sizes.need("num_res_blocks", int),
+    )
+
+
+def unet_config(
+    unet: Mapping[str, Any], profile: Profile, *, swin: Mapping[str, Any] | None = None
+) -> UNetConfig:
+    """Return the U-Net that a ``unet`` section describes under a profile.
+
+    Args:
+        unet: The section in the public code's own terms.
+        profile: ``R24`` or ``R25``.
+        swin: Another size of the Swin encoder (``embed_dim``, ``depths``, ``num_heads``,
+            ``window_size``, ``mlp_ratio``) than Swin-B, which the public code always takes. It
+            owns no classifier tail.
+
+    Raises:
+        ValueError: If a key is missing or has an unknown value.
+    """
+    return _unet(_Section(unet, "unet"), profile, swin)
+
+
+def _unet(section: _Section, profile: Profile, swin: Mapping[str, Any] | None) -> UNetConfig:
+    """Read the ``unet`` section."""
+    encoder = section.need("cond_net", str)
+    if encoder not in _ENCODERS:
+        raise ValueError(f"unet.cond_net must be one of {', '.join(_ENCODERS)}, got {encoder!r}")
+    section.expect("out_mul", 1, "each head returns a latent")
+    section.expect("learned_variance", False, "the variance is known")
+    section.expect("self_condition", False, "the published U-Net has none")
+    section.expect("cond_pe", False, "the position code it creates is never used")
+    section.ignore("cond_in_dim", "cond_dim", "cond_dim_mults", "num_pos_feats")
+    section.ignore("cond_feature_size", "note")
+    section.get("without_pretrain")
+    height, width = section.get("input_size", [80, 80])
+    sizes = profile.unet.swin
+    if swin is not None:
+        (window,) = set(swin.get("window_size", [7, 7]))
+        sizes = replace(
+            sizes,
+            width=swin["embed_dim"],
+            depths=tuple(swin["depths"]),
+            heads=tuple(swin["num_heads"]),
+            window=window,
+            mlp_ratio=float(swin.get("mlp_ratio", 4.0)),
+            classifier_tail=False,
+        )
+    windows = [
+        tuple(tuple(pair) for pair in section.get(key, [[8, 8], [4, 4], [2, 2], [1, 1]]))
+        for key in ("window_sizes1", "window_sizes2")
+    ]
+    return replace(
+        profile.unet,
+        latent_channels=section.get("channels", 3),
+        width=section.need("dim", int),
+        multipliers=tuple(section.get("dim_mults", [1, 2, 4, 4])),
+        encoder=_ENCODERS[encoder],
+        swin=sizes,
+        condition_mix_inputs=5 if section.get("DPMCARK", False) else 0,
+        freeze_encoder=section.get("fix_bb", True),
+        condition_windows=windows[0],
+        feature_windows=windows[1],
+        fourier_scale=section.get("fourier_scale", 16.0),
+        filter_size=(height // 8 - 2, width // 8 - 2),
+    )
+
+
+def diffusion_config(model: Mapping[str, Any], profile: Profile) -> DiffusionConfig:
+    """Return the diffusion that a ``model`` section describes under a profile.
+
+    Args:
+        model: ``eps``, ``loss_type``, ``use_l1``, ``weighting_loss``, ``scale_factor`` and the
+            like; what is absent has the public code's default.
+        profile: ``R24`` or ``R25``.
+
+    Raises:
+        ValueError: If a value is unknown.
+    """
+    return _diffusion(_Section(model, "model"), profile, first_batch=1)
+
+
+def _diffusion(section: _Section, profile: Profile, *, first_batch: int) -> DiffusionConfig:
+    """Read what the ``model`` section says about process and loss."""
+    section.expect("start_dist", "normal", "uniform noise is not what the SDE ends in")
+    loss_type = section.get("loss_type", "l2")
+    if loss_type not in ("l1", "l2"):
+        raise ValueError(f"model.loss_type must be l1 or l2, got {loss_type!r}")
+    both = section.get("use_l1", True)
+    error = "absolute" if loss_type == "l1" else "both" if both else "squared"
+    weighting = profile.diffusion.weighting
+    if profile is R24:
+        section.ignore("weighting_loss")
+    elif not section.get("weighting_loss", False):
+        weighting = "uniform"
+    softsign = section.get("scale_by_softsign", False)
+    scale: float | None = section.get("scale_factor", 1.0)
+    by_std = section.get("scale_by_std", True)
+    keep = section.get("default_scale", False)
+    if not by_std:
+        scale = 1.0
+    elif not keep:
+        if scale != 1 and not softsign:
+            raise ValueError(
+                "model.scale_factor must be 1 unless default_scale is true: the factor is then "
+                f"measured on the first batch; got {scale:g}"
+            )
+        scale = None
+    return replace(
+        profile.diffusion,
+        t_min=section.get("eps", 1e-4),
+        weighting=weighting,
+        error=error,
+        latent_scaling="softsign" if softsign else "factor",
+        latent_scale=1.0 if softsign else scale,
+        latent_scale_maps=first_batch,
+    )
+
+
+def read_reference_config(
+    path: Path,
+    *,
+    data_root: str,
+    profile: Profile | None = None,
+    overrides: Sequence[str] = (),
+    encoder_weights: str | None = None,
+    perceptual_weights: str | None = None,
+) -> ReferenceRun:
+    """Read a configuration file of the public code.
+
+    Args:
+        path: ``radio_train.yaml``, ``first_radio.yaml`` or the like.
+        data_root: Dataset folder; the public code has it in its source.
+        profile: ``R24`` or ``R25``. If ``None``, R25 for a file with the keys only R25 reads
+            (``unet.DPMCARK``, ``finetune``), else R24.
+        overrides: Items ``"trainer.lr=1e-4"`` in the file's own keys.
+        encoder_weights: torchvision's file for a pretrained condition encoder.
+        perceptual_weights: File for the perceptual loss of the first stage.
+
+    Returns:
+        The run.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not such a configuration, or asks for what is not supported.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    for item in overrides:
+        _override(values, item)
+    root = _Section(values, "")
+    model = root.section("model")
+    if profile is None:
+        has_r25_keys = "finetune" in values or "DPMCARK" in (model.values.get("unet") or {})
+        profile = R25 if has_r25_keys else R24
+    if "unet" in model.values:
+        run = _diffusion_run(path, root, model, profile, data_root, encoder_weights)
+    else:
+        run = _autoencoder_run(path, root, model, profile, data_root, perceptual_weights)
+    _log_leftovers(path, root)
+    return run
+
+
+def _diffusion_run(
+    path: Path,
+    root: _Section,
+    model: _Section,
+    profile: Profile,
+    data_root: str,
+    encoder_weights: str | None,
+) -> ReferenceRun:
+    """Read a file that trains (or samples) the latent diffusion."""
+    model.expect("model_type", "const_sde", "this is the SDE of the published configurations")
+    names = ("cond_unet", "cond_unet_8bit")
+    if model.get("model_name", "cond_unet") not in names:
+        raise ValueError(f"model.model_name must be one of {names}, got {model.get('model_name')}")
+    inputs = model.get("input_keys", ["image", "cond"])
+    if "image" not in inputs:
+        raise ValueError(f"model.input_keys must contain 'image', got {inputs!r}")
+    model.ignore("timesteps", "train_sample", "objective", "perceptual_weight", "image_size")
+    model.ignore("use_disloss", "input_keys")  # use_disloss: logged only (D4)
+    first_stage = model.section("first_stage")
+    first_stage.ignore("lossconfig")  # a frozen first stage has no loss
+    unet = model.section("unet")
+    data = root.section("data")
+    batch_size = data.need("batch_size", int)
+    trainer = root.section("trainer", required=False)
+    config = Config(
+        name=path.stem,
+        autoencoder_loss=AutoencoderLossConfig(perceptual_weight=0.0),
+        data=_data(data, profile, data_root),
+        autoencoder=_autoencoder(first_stage),
+        unet=_unet(unet, profile, model.get("swin", {}) or None),
+        diffusion=_diffusion(model, profile, first_batch=batch_size),
+        train=_training(
+            trainer,
+            batch_size=batch_size,
+            accumulation=trainer.get("gradient_accumulate_every", 1),
+            decay_power=0.96,
+            weight_decay=trainer.get("weight_decay", 1e-4),
+            ema_decay=0.999,
+            ema_start=trainer.get("ema_update_after_step", 10000),
+            ema_every=trainer.get("ema_update_every", 10),
+            sample_before=trainer.get("test_before", True),
+        ),
+        evaluate=_evaluation(root.section("sampler", required=False), model, profile),
+        encoder_weights_file=encoder_weights,
+    )
+    initial = model.get("ckpt_path")
+    if model.get("ignore_keys", []):
+        raise ValueError("model.ignore_keys must be empty: weights are loaded whole or not at all")
+    model.get("only_model")
+    if profile is R25:
+        if initial:
+            logger.info("model.ckpt_path is ignored, as by the July 2025 code")
+        initial = root.section("finetune", required=False).get("ckpt_path")
+    return ReferenceRun(
+        stage="diffusion",
+        profile=profile,
+        config=config,
+        first_stage_weights=first_stage.get("ckpt_path"),
+        initial_weights=initial,
+        pretrained_encoder=not unet.get("without_pretrain", False),
+        resume_milestone=trainer.get("resume_milestone", 0),
+        saves_state=trainer.get("enable_resume", False),
+    )
+
+
+def _autoencoder_run(
+    path: Path,
+    root: _Section,
+    model: _Section,
+    profile: Profile,
+    data_root: str,
+    perceptual_weights: str | None,
+) -> ReferenceRun:
+    """Read a file that trains the first stage."""
+    autoencoder = _autoencoder(model)
+    loss = model.section("lossconfig")
+    loss.ignore("pixelloss_weight", "logvar_init", "disc_in_channels")
+    loss.expect("disc_num_layers", 3, "the published discriminator has three")
+    loss.expect("disc_factor", 1.0, "disc_weight says the same")
+    loss.expect("disc_loss", "hinge", "the published loss")
+    loss.expect("use_actnorm", False, "the published discriminator has batch norms")
+    loss.expect("disc_conditional", False, "the published discriminator sees the map alone")
+    data = root.section("data")
+    trainer = root.section("trainer", required=False)
+    trainer.expect(
+        "gradient_accumulate_every",
+        2,
+        "in the first stage it counts the two passes, and the public code fails otherwise (V2)",
+    )
+    trainer.ignore("ema_update_after_step", "ema_update_every", "weight_decay", "test_before")
+    trainer.ignore("enable_resume", "resume_milestone")  # always saved; only milestone 0 is found
+    training = _training(
+        trainer,
+        batch_size=data.need("batch_size", int),
+        accumulation=1,
+        decay_power=0.95,
+        weight_decay=0.01,
+        ema_decay=0.995,
+        ema_start=100,
+        ema_every=10,
+        sample_before=False,
+    )
+    if model.get("ckpt_path"):
+        raise ValueError(
+            "model.ckpt_path must be null: a first stage starts from random weights here; "
+            "to use a trained one, name it in model.first_stage.ckpt_path of the second stage"
+        )
+    config = Config(
+        name=path.stem,
+        autoencoder_loss=AutoencoderLossConfig(
+            kl_weight=loss.get("kl_weight", 1.0),
+            perceptual_weight=loss.get("perceptual_weight", 1.0),
+            perceptual_weights_file=perceptual_weights,
+            discriminator_weight=loss.get("disc_weight", 1.0),
+            discriminator_start=loss.need("disc_start", int),
+            train_idle_discriminator=True,
+        ),
+        data=_data(data, profile, data_root),
+        autoencoder=autoencoder,
+        train_autoencoder=replace(training, clip_norm=None),
+        unet=replace(profile.unet, latent_channels=autoencoder.latent_channels),
+        diffusion=profile.diffusion,
+        evaluate=profile.evaluate,
+    )
+    return ReferenceRun(
+        stage="autoencoder",
+        profile=profile,
+        config=config,
+        first_stage_weights=None,
+        initial_weights=None,
+        pretrained_encoder=False,
+        resume_milestone=0,
+        saves_state=True,  # as the public first-stage trainer always does
+    )
+
+
+def _data(section: _Section, profile: Profile, root: str) -> DataConfig:
+    """Read the ``data`` section."""
+    name = section.get("name", "radio")
+    if name not in _DATA:
+        raise ValueError(
+            f"data.name must be one of {', '.join(_DATA)}, got {name!r}: the others need files "
+            "that RadioMapSeer does not hold"
+        )
+    simulation, cars = _DATA[name]
+    if profile is R24 and name != "radio":
+        raise ValueError(f"data.name {name} is known to the July 2025 code only: use profile R25")
+    section.ignore("img_folder", why=_ELSEWHERE)
+    section.ignore("augment_horizontal_flip", "split", "img_size", "crop_type")  # edge data only
+    workers = section.get("num_workers", 2)
+    if profile is R25:
+        workers = 0  # the July 2025 trainer reads in its own process
+    return DataConfig(
+        root=root, simulation=simulation, cars=cars, splits=profile.splits, workers=workers
+    )
+
+
+def _training(section: _Section, **fixed: Any) -> TrainConfig:
+    """Read what both trainers share."""
+    fp16, amp = section.get("fp16", False), section.get("amp", False)
+    if fp16 and not amp:
+        logger.info(
+            "trainer.fp16 without amp: the public code computes in float32 and clips gradients "
+            "that are still scaled (T11), so clip_norm is 1 / 65536"
+        )
+    every = section.get("save_and_sample_every", 1000)
+    section.ignore("results_folder", why=_ELSEWHERE)
+    return TrainConfig(
+        max_steps=section.get("train_num_steps", 100000),
+        learning_rate=section.get("lr", 1e-4),
+        min_learning_rate=section.get("min_lr", 1e-6),
+        rate_floor="factor",
+        precision="fp16" if amp else "no",
+        clip_norm=_UNSCALED_CLIP_NORM if fp16 and not amp else 1.0,
+        log_every=section.get("log_freq", 100),
+        sample_every=every,
+        checkpoint_every=every,
+        **fixed,
+    )
+
+
+def _evaluation(section: _Section, model: _Section, profile: Profile) -> EvaluateConfig:
+    """Read the ``sampler`` section."""
+    window = stride = None
+    if section.values:
+        kind = section.get("sample_type", "slide")
+        if kind != "slide":
+            raise ValueError(
+                f"sampler.sample_type must be slide, got {kind!r}: `whole` resizes to 416 x 416 "
+                "and fails for radio maps in the public code"
+            )
+        window = tuple(section.get("crop_size", [256, 256]))
+        stride = tuple(section.get("stride", list(window)))
+    section.ignore("sample_num")
+    section.ignore("use_ema", "save_folder", "ckpt_path", "target_path", why=_ELSEWHERE)
+    section.ignore("use_fp16", "use_timer", "warm_up_steps", "inference_stop_idx", why=_ELSEWHERE)
+    return replace(
+        profile.evaluate,
+        steps=model.get("sampling_timesteps", 1),
+        batch_size=section.get("batch_size", 1),
+        window=window,
+        stride=stride,
+    )
+
+
+def _override(values: Any, item: str) -> None:
+    """Put ``a.b=value`` into the nested mapping, in place."""
+    key, equals, text = item.partition("=")
+    if not equals:
+        raise ValueError(f"an override must read key=value, got {item!r}")
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        inner = values.get(section) if isinstance(values, dict) else None
+        if not isinstance(inner, dict):
+            inner = values[section] = {}
+        values = inner
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{key}: {text!r} is not valid YAML") from error
+
+
+def _log_leftovers(path: Path, root: _Section) -> None:
+    """Name each key that has no effect, once."""
+    known = list(root.known())
+    found: dict[str, list[str]] = {_IGNORED: [], _ELSEWHERE: [], _UNKNOWN: []}
+    for key, why in root.leftovers():
+        found[why].append(key + (nearest(key, known) if why == _UNKNOWN else ""))
+    for why, keys in found.items():
+        if keys:
+            level = logging.WARNING if why == _UNKNOWN else logging.INFO
+            logger.log(level, "%s: %s: %s", path, why, ", ".join(keys))
