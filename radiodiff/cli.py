@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show_log(sys.stderr, "%(asctime)s %(message)s")
     try:
         options.run(options)
-    except (ValueError, OSError, DatasetError) as error:
+    except (ValueError, OSError, ImportError, DatasetError) as error:
         print(f"radiodiff: error: {error}", file=sys.stderr)
         return 2
     except NonFiniteLossError as error:

@@ -400,7 +400,9 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         (hint,) = (option for option in get_args(hint) if option is not type(None))
         return _convert(hint, value, path)
     if origin is Literal:
-        value = "no" if value is False and "no" in get_args(hint) else value  # YAML 1.1
+        if isinstance(value, bool):  # YAML 1.1 reads `no` and `off` so
+            words = ("yes", "on") if value else ("no", "off")
+            value = next((word for word in words if word in get_args(hint)), value)
         if value not in get_args(hint):
             options = ", ".join(map(str, get_args(hint)))
             raise ConfigError(f"{path} must be one of {options}, got {value!r}")

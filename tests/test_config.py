@@ -123,3 +123,8 @@ def test_misspelt_notebook_parameters_are_refused():
     check_parameters(["", own, '# Parameters\nconfig = "demo"\n', "x = 1"])
     with pytest.raises(ConfigError, match=r"'cofnig'.*did you mean 'config'"):
         check_parameters(["", own, '# Parameters\ncofnig = "smoke"\n'])
+
+
+def test_words_that_yaml_takes_for_booleans():
+    config = load_config("smoke", "unet.fourier_filter=off train.precision=no")
+    assert (config.unet.fourier_filter, config.train.precision) == ("off", "no")

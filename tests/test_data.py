@@ -1,6 +1,7 @@
 """RadioMapSeer's layout, fake and real: what is read, how it is split, what is refused."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +56,28 @@ def test_splits_share_no_map(tmp_path):
     assert 0 not in set().union(*chosen.values())
     assert {159, 501, 397, 156} <= set(chosen["train"])
     assert 419 in chosen["test"]
+
+
+def test_splits_of_the_public_code(caplog):
+    """X1: validation maps are test maps; in the 2025 release position 600 is a training map too."""
+    everything, nowhere = range(1, 701), Path("nowhere")
+    parts = {
+        splits: {
+            name: set(split_maps(nowhere, name, everything, splits=splits))
+            for name in ("train", "val", "test")
+        }
+        for splits in ("city", "radiodiff-r24", "radiodiff-r25")
+    }
+    sizes = {k: [len(part) for part in v.values()] for k, v in parts.items()}
+    assert sizes["city"] == [501, 100, 99]
+    assert sizes["radiodiff-r24"] == [501, 51, 100]
+    assert sizes["radiodiff-r25"] == [601, 51, 100]
+    r24, r25 = parts["radiodiff-r24"], parts["radiodiff-r25"]
+    assert r24["val"] < r24["test"]
+    assert not r24["train"] & r24["test"]
+    assert r25["train"] & r25["test"] == {289}  # position 600 of the permutation holds 288
+    assert "splits radiodiff-r25: train and test share 1 maps: 289" in caplog.messages
+    assert not any("city" in message for message in caplog.messages)
 
 
 def test_simulated_datasets_split_by_city(tmp_path):

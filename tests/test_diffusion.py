@@ -12,7 +12,9 @@ from radiodiff.diffusion import (
     diffusion_loss,
     loss_weights,
     predict,
+    scale_latents,
     standard_normal,
+    unscale_latents,
 )
 from radiodiff.sampler import sample, uniform_schedule
 
@@ -150,6 +152,47 @@ def test_loss_vanishes_only_at_the_targets(weighting, error):
     worse = diffusion_loss(Prediction(-x_0 + 1, noise), x_0, noise, t, config)
     drift_weight, _ = loss_weights(t, config)
     assert torch.allclose(worse, drift_weight)  # both |1| and 1^2 average to 1
+
+
+def test_errors_by_hand():
+    """Eq. ``regression`` with squared, absolute and both errors."""
+    x_0 = torch.zeros(1, 1, 1, 2)
+    prediction = Prediction(torch.tensor([[[[1.0, -3.0]]]]), torch.tensor([[[[0.0, 2.0]]]]))
+    losses = {
+        error: diffusion_loss(
+            prediction,
+            x_0,
+            x_0,
+            torch.tensor([0.5]),
+            DiffusionConfig(weighting="uniform", error=error),
+        ).item()
+        for error in ("squared", "absolute", "both")
+    }
+    assert losses == {"squared": 7.0, "absolute": 3.0, "both": 5.0}
+
+
+@pytest.mark.parametrize("kind", ["factor", "softsign"])
+def test_latent_scaling_and_back(kind):
+    """Eq. ``latent-scaling``."""
+    config = DiffusionConfig(latent_scaling=kind)
+    latents = torch.tensor([-3.0, 0.0, 1.0]).view(1, 3, 1, 1)
+    x_0 = scale_latents(latents, 0.5, config)
+    expected = {"factor": [-1.5, 0.0, 0.5], "softsign": [-0.75, 0.0, 0.5]}[kind]
+    assert x_0.flatten().tolist() == expected
+    assert torch.allclose(unscale_latents(x_0, 0.5, config), latents)
+
+
+def test_softsign_is_held_within_its_limit():
+    config = DiffusionConfig(latent_scaling="softsign")
+    limit = 0.987654321
+    largest = unscale_latents(torch.tensor([2.0]), 1.0, config).item()
+    assert largest == pytest.approx(limit / (1 - limit), rel=1e-4)
+
+
+@pytest.mark.parametrize("fault", [{"t_min": 0.0}, {"t_min": 1.0}, {"latent_scale_maps": 0}])
+def test_diffusion_config_refuses_values_without_meaning(fault):
+    with pytest.raises(ValueError, match=next(iter(fault))):
+        DiffusionConfig(**fault)
 
 
 def test_loss_weights_by_hand():

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from radiodiff import units
 from radiodiff.config import EvaluateConfig
@@ -119,6 +119,18 @@ def test_tiles_weigh_equally(dataset_root):
     assert [len(tile) for tile in tiles] == [3, 2]
     assert whole == pytest.approx(np.mean([tile.mean() for tile in tiles]))
     assert whole != pytest.approx(torch.cat(tiles).mean().item(), rel=1e-4)
+
+
+def test_noise_may_be_shared(tiny, training):
+    """D17: with one noise for all maps, equal conditions give equal maps."""
+    torch.manual_seed(0)
+    pipeline = RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.unet), 1.0, tiny)
+    sample = training[0]
+    twice = default_collate([sample, sample._replace(name="another")])
+    for shared in (False, True):
+        config = dataclasses.replace(tiny.evaluate, shared_noise=shared)
+        first, second = model_predictor(pipeline, config)(twice)
+        assert torch.allclose(first, second, atol=1e-3) == shared
 
 
 def test_result_does_not_depend_on_the_batch(tiny, training):

@@ -613,3 +613,21 @@ def test_sections_are_read_alone_too():
     small = unet_config(values["unet"], R25, swin=SWIN | {"window_size": [5, 5]}).swin
     assert (small.width, small.depths, small.window) == (8, (1, 1, 2, 1), 5)
     assert not small.classifier_tail
+
+
+def test_a_file_for_sampling_need_not_say_how_to_train(tmp_path):
+    def change(values):
+        del values["trainer"], values["data"]["batch_size"]
+        values["model"]["sampling_timesteps"] = 5
+
+    path = edited(tmp_path, "radio_train.yaml", change)
+    with pytest.raises(ValueError, match="section trainer is missing"):
+        read_reference_config(path, data_root="data")
+    run = read_reference_config(path, data_root="data", for_training=False)
+    assert run.config.evaluate.steps == 5
+    for key in ("lr", "train_num_steps", "save_and_sample_every"):
+        path = edited(
+            tmp_path, "radio_train.yaml", lambda values, key=key: values["trainer"].pop(key)
+        )
+        with pytest.raises(ValueError, match=f"trainer.{key} is missing"):
+            read_reference_config(path, data_root="data")

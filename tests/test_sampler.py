@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from radiodiff.diffusion import Prediction, standard_normal
-from radiodiff.sampler import sample, uniform_schedule
+from radiodiff.sampler import (
+    make_schedule,
+    reference_schedule,
+    sample,
+    sample_windows,
+    uniform_schedule,
+)
 
 SHAPE = (2, 3, 4, 4)
 
@@ -83,3 +89,81 @@ def test_wrong_schedules_are_refused(schedule):
 def test_no_steps_are_refused():
     with pytest.raises(ValueError, match="at least 1"):
         uniform_schedule(0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "last"),
+    [
+        (1, 1.0001659e-4),
+        (2, 9.998679e-5),
+        (3, 9.995699e-5),
+        (5, 1.00031e-4),
+        (10, 9.9927e-5),
+        (50, 1.00387e-4),
+        (100, 1.0067e-4),
+        (1000, 1.0932e-4),
+    ],
+)
+def test_times_of_the_public_code(steps, last):
+    """Its single-precision grid (audit D11); one call more than steps (D6)."""
+    schedule = reference_schedule(steps)
+    assert len(schedule) == steps + 2
+    assert (schedule[0], schedule[-1]) == (1.0, 0.0)
+    assert schedule[-2] == pytest.approx(last, rel=1e-4)
+    assert make_schedule("reference", steps, t_min=1e-4) == schedule
+    without = reference_schedule(steps, final_step=False)
+    assert without[:-1] == schedule[:-2]
+    assert without == pytest.approx(uniform_schedule(steps), abs=2e-5)
+    assert make_schedule("uniform", steps, t_min=1e-4) == uniform_schedule(steps)
+
+
+def test_too_many_steps_for_the_last_one_are_refused():
+    with pytest.raises(ValueError, match="between 1 and 1 / t_min"):
+        reference_schedule(10_000)
+
+
+def test_given_noise_takes_the_place_of_drawn_noise():
+    generator = torch.Generator().manual_seed(3)
+    start = standard_normal(SHAPE, generator)
+    noise = [standard_normal(SHAPE, generator) for _ in range(3)]
+    drawn = torch.Generator().manual_seed(3)
+    assert torch.equal(standard_normal(SHAPE, drawn), start)
+
+    def wrong(x_t, t):  # so that the noise matters
+        return Prediction(0.5 * x_t, x_t)
+
+    schedule = uniform_schedule(4)
+    expected = sample(wrong, schedule, start, generator=drawn)
+    assert torch.equal(sample(wrong, schedule, start, noise=noise), expected)
+    with pytest.raises(ValueError, match="need noise for 3 steps, got 2"):
+        sample(wrong, schedule, start, noise=noise[:2])
+
+
+@pytest.mark.parametrize("size", [(8, 8), (20, 13), (5, 9)])
+def test_windows_cover_every_cell_and_average_the_overlap(size):
+    """A map of its own coordinates comes back, wherever windows overlap."""
+    condition = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    seen = []
+
+    def draw(window):
+        seen.append(window.shape[-2:])
+        return window[:, :1]
+
+    maps = sample_windows(draw, condition, (8, 6), (5, 4))
+    assert torch.allclose(maps, condition[:, :1], atol=1e-6)
+    rows = -(-max(size[0] - 8, 0) // 5) + 1
+    columns = -(-max(size[1] - 6, 0) // 4) + 1
+    assert seen == [(min(size[0], 8), min(size[1], 6))] * (rows * columns)
+
+
+def test_each_window_is_drawn_alone():
+    values = iter((0.0, 1.0))
+
+    def draw(window):
+        return torch.full_like(window, next(values))
+
+    maps = sample_windows(draw, torch.zeros(1, 1, 4, 6), (4, 4), (4, 4))
+    assert maps[0, 0, 0].tolist() == [0, 0, 0.5, 0.5, 1, 1]
+    for window, stride in (((4, 4), (5, 4)), ((0, 4), (1, 1))):
+        with pytest.raises(ValueError, match="stride <= window"):
+            sample_windows(draw, torch.zeros(1, 1, 4, 6), window, stride)

@@ -39,6 +39,19 @@ def test_discriminator_waits_for_its_start(tiny, batch):
     assert task(batch, "discriminator", 2, generator()).loss > 0
 
 
+def test_idle_discriminator_may_be_trained(tiny, batch):
+    """V5: before its start the public code runs its optimizer on a loss of zero."""
+    loss = dataclasses.replace(tiny.autoencoder_loss, train_idle_discriminator=True)
+    task = AutoencoderTask(dataclasses.replace(tiny, autoencoder_loss=loss))
+    assert task.active_passes(0) == ("autoencoder", "discriminator")
+    assert "adversarial" not in task(batch, "autoencoder", 1, generator()).terms
+    idle = task(batch, "discriminator", 1, generator()).loss
+    idle.backward()
+    assert idle == 0
+    assert all(p.grad.eq(0).all() for p in task.parameters_of("discriminator"))
+    assert task(batch, "discriminator", 2, generator()).loss > 0
+
+
 def test_discriminator_pass_leaves_the_autoencoder_alone(tiny, batch):
     task = AutoencoderTask(tiny)
     task(batch, "discriminator", 5, generator()).loss.backward()

@@ -32,6 +32,15 @@ def test_schedule_has_a_true_floor():
     assert rates == sorted(rates, reverse=True)
 
 
+def test_floor_as_a_factor():
+    """What the public code makes of its ``min_lr`` (T3)."""
+    config = TrainConfig(
+        max_steps=50000, learning_rate=5e-5, min_learning_rate=5e-6, rate_floor="factor"
+    )
+    assert learning_rate(50000, config) == pytest.approx(2.5e-10)
+    assert learning_rate(49999, config) == pytest.approx(5e-5 * (1 / 50000) ** 0.96)
+
+
 def test_batches_cover_each_epoch_once():
     seen = [k for position in range(5) for k in batch_indices(15, 3, position, seed=1)]
     assert sorted(seen) == list(range(15))
@@ -86,6 +95,27 @@ def test_interrupted_run_equals_unbroken_run(tiny, dataset_root, tmp_path, stage
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
     rows = [json.loads(x) for x in (tmp_path / "b" / stage / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
+
+
+def test_clipping_can_be_switched_off(tiny, dataset_root, tmp_path):
+    """The public first stage does not clip (V1); a tiny norm changes what Adam sees (T11)."""
+    loose = fit(tiny, dataset_root, tmp_path / "a", "autoencoder", clip_norm=None)
+    huge = fit(tiny, dataset_root, tmp_path / "b", "autoencoder", clip_norm=1e9)
+    tight = fit(tiny, dataset_root, tmp_path / "c", "autoencoder", clip_norm=1 / 65536)
+    assert all(torch.equal(loose[name], huge[name]) for name in loose)
+    assert not all(torch.equal(loose[name], tight[name]) for name in loose)
+
+
+def test_average_or_network_is_written(tiny, dataset_root, tmp_path):
+    """T9: by default the average; the other choice is the network of the last step."""
+    found = {
+        export: fit(tiny, dataset_root, tmp_path / export, export=export)
+        for export in ("average", "network")
+    }
+    names = [n for n, v in found["average"].items() if v.is_floating_point()]
+    assert not all(torch.equal(found["average"][n], found["network"][n]) for n in names)
+    state = load_file(tmp_path / "average/diffusion/checkpoints/step-00000004/model.safetensors")
+    assert all(torch.equal(state[f"unet.{n}"], found["network"][n]) for n in names)
 
 
 def test_training_changes_weights_and_leaves_the_global_generator(tiny, dataset_root, tmp_path):
@@ -191,8 +221,11 @@ def test_log_tensorboard_and_samples(tiny, dataset_root, tmp_path, caplog):
     assert events.Tags()["images"] == ["samples/truth_above_network_below"]
 
 
-def test_two_processes_train_one_model(tiny, dataset_root, tmp_path):
-    """Gradients are synchronised (audit T2): both ranks end with the same weights."""
+@pytest.mark.parametrize("synchronise", [True, False])
+def test_two_processes_train_one_model(tiny, dataset_root, tmp_path, synchronise):
+    """Gradients are synchronised (audit T2): both ranks end with the same weights; or not."""
+    stage = dataclasses.replace(tiny.train_autoencoder, synchronise_gradients=synchronise)
+    tiny = dataclasses.replace(tiny, train_autoencoder=stage)
     script = tmp_path / "two.py"
     script.write_text(
         "import sys, torch\n"
@@ -224,7 +257,7 @@ def test_two_processes_train_one_model(tiny, dataset_root, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     ranks = [torch.load(tmp_path / f"run/rank{r}.pt", weights_only=True) for r in range(2)]
     trained = [name for name in ranks[0] if "running" not in name and "tracked" not in name]
-    assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in trained)
+    assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in trained) == synchronise
 
 
 @pytest.mark.parametrize("stage", ["autoencoder", "diffusion"])

@@ -126,34 +126,32 @@ class _Section:
         self.values, self.path = values, path
         self.used: set[str] = set()
         self.unused: dict[str, str] = {}
-        self.sections: list[_Section] = []
+        self.sections: dict[str, _Section] = {}
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return a value, or the default of the public code."""
         self.used.add(key)
         value = self.values.get(key, default)
-        if default is None or value is None:
-            return value
+        return value if value is None or default is None else self._as(type(default), key, value)
+
+    def need(self, key: str, kind: type) -> Any:
+        """Return a value that has no default."""
+        self.used.add(key)
+        if self.values.get(key) is None:
+            raise ValueError(f"{self._full(key)} is missing and has no default")
+        return self._as(kind, key, self.values[key])
+
+    def _as(self, kind: type, key: str, value: Any) -> Any:
+        """Return a value if it is of a kind; PyYAML reads 5e-5 as text."""
         try:
-            if isinstance(default, float) and not isinstance(value, bool):
-                return float(value)  # PyYAML reads 5e-5 as text
+            if kind is float and not isinstance(value, bool):
+                return float(value)
         except (TypeError, ValueError):
             pass
         else:
-            if isinstance(value, type(default)):
+            if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
                 return value
-        raise ValueError(
-            f"{self._full(key)} must be {type(default).__name__} like {default!r}, got {value!r}"
-        )
-
-    def need(self, key: str, kind: type = object) -> Any:
-        """Return a value that the public code has no default for."""
-        if self.values.get(key) is None:
-            raise ValueError(f"{self._full(key)} is missing; the public code has no default for it")
-        value = self.get(key)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise ValueError(f"{self._full(key)} must be {kind.__name__}, got {value!r}")
-        return value
+        raise ValueError(f"{self._full(key)} must be {kind.__name__}, got {value!r}")
 
     def expect(self, key: str, only: Any, why: str) -> None:
         """Refuse another value than the one that is supported; absent is fine."""
@@ -167,9 +165,9 @@ class _Section:
         value = self.values.get(key)
         if value is None and required:
             raise ValueError(f"section {self._full(key)} is missing")
-        found = _Section({} if value is None else value, self._full(key))
-        self.sections.append(found)
-        return found
+        if key not in self.sections:
+            self.sections[key] = _Section({} if value is None else value, self._full(key))
+        return self.sections[key]
 
     def ignore(self, *keys: str, why: str = _IGNORED) -> None:
         """Note keys that have no effect: in the public code, or here."""
@@ -180,14 +178,14 @@ class _Section:
         for key in self.values:
             if key not in self.used:
                 yield self._full(key), self.unused.get(key, _UNKNOWN)
-        for section in self.sections:
+        for section in self.sections.values():
             yield from section.leftovers()
 
     def known(self) -> Iterator[str]:
         """Yield every key the public code reads."""
         for key in sorted(self.used):
             yield self._full(key)
-        for section in self.sections:
+        for section in self.sections.values():
             yield from section.known()
 
     def _full(self, key: str) -> str:
@@ -348,6 +346,7 @@ def read_reference_config(
     path: Path,
     *,
     data_root: str,
+    for_training: bool = True,
     profile: Profile | None = None,
     overrides: Sequence[str] = (),
     encoder_weights: str | None = None,
@@ -358,6 +357,7 @@ def read_reference_config(
     Args:
         path: ``radio_train.yaml``, ``first_radio.yaml`` or the like.
         data_root: Dataset folder; the public code has it in its source.
+        for_training: Whether the file must say how to train; files for sampling do not.
         profile: ``R24`` or ``R25``. If ``None``, R25 for a file with the keys only R25 reads
             (``unet.DPMCARK``, ``finetune``), else R24.
         overrides: Items ``"trainer.lr=1e-4"`` in the file's own keys.
@@ -382,6 +382,7 @@ def read_reference_config(
         _override(values, item)
     root = _Section(values, "")
     model = root.section("model")
+    root.section("trainer", required=for_training)
     if profile is None:
         has_r25_keys = "finetune" in values or "DPMCARK" in (model.values.get("unet") or {})
         profile = R25 if has_r25_keys else R24
@@ -415,8 +416,8 @@ def _diffusion_run(
     first_stage.ignore("lossconfig")  # a frozen first stage has no loss
     unet = model.section("unet")
     data = root.section("data")
-    batch_size = data.need("batch_size", int)
     trainer = root.section("trainer", required=False)
+    batch_size = data.need("batch_size", int) if trainer.values else data.get("batch_size", 1)
     config = Config(
         name=path.stem,
         autoencoder_loss=AutoencoderLossConfig(perceptual_weight=0.0),
@@ -551,19 +552,21 @@ def _data(section: _Section, profile: Profile, root: str) -> DataConfig:
 
 
 def _training(section: _Section, **fixed: Any) -> TrainConfig:
-    """Read what both trainers share."""
+    """Read what both trainers share; a file for sampling alone has no such section."""
+    if not section.values:
+        return TrainConfig(batch_size=fixed["batch_size"])
     fp16, amp = section.get("fp16", False), section.get("amp", False)
     if fp16 and not amp:
         logger.info(
             "trainer.fp16 without amp: the public code computes in float32 and clips gradients "
             "that are still scaled (T11), so clip_norm is 1 / 65536"
         )
-    every = section.get("save_and_sample_every", 1000)
+    every = section.need("save_and_sample_every", int)
     section.ignore("results_folder", why=_ELSEWHERE)
     return TrainConfig(
-        max_steps=section.get("train_num_steps", 100000),
-        learning_rate=section.get("lr", 1e-4),
-        min_learning_rate=section.get("min_lr", 1e-6),
+        max_steps=section.need("train_num_steps", int),
+        learning_rate=section.need("lr", float),
+        min_learning_rate=section.need("min_lr", float),
         rate_floor="factor",
         precision="fp16" if amp else "no",
         clip_norm=_UNSCALED_CLIP_NORM if fp16 and not amp else 1.0,

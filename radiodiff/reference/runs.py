@@ -92,7 +92,11 @@ def import_run(
     if run_dir.exists():
         raise FileExistsError(f"{run_dir} exists: name another folder, or delete that one")
     run = read_reference_config(
-        config_file, data_root=data_root, profile=profile, overrides=overrides
+        config_file,
+        data_root=data_root,
+        for_training=False,
+        profile=profile,
+        overrides=overrides,
     )
     weights = split_weights(
         read_weights(checkpoint, which),
