@@ -152,7 +152,7 @@ def train_run(
         stages: Which stages to train; ``diffusion`` alone needs ``autoencoder.safetensors`` in
             the folder.
         initial_unet: Weights that the U-Net starts from instead of random ones.
-        on_checkpoint: Called in the main process after each checkpoint, see `trainer.train`.
+        on_checkpoint: Called in the main process before each checkpoint, see `trainer.train`.
 
     Returns:
         The run folder.

@@ -157,7 +157,8 @@ def train(
         workers: Loader processes.
         resume: ``True`` needs a checkpoint, ``"auto"`` uses one if present, ``False`` requires
             that there is none.
-        on_checkpoint: Called in the main process after each checkpoint.
+        on_checkpoint: Called in the main process before each checkpoint is written, so that a
+            run that is killed in between calls it again.
 
     Returns:
         Path of ``<run_dir>/<task>.safetensors``.
@@ -306,14 +307,14 @@ class _Loop:
             if config.sample_every and (self.step % config.sample_every == 0 or last):
                 self._write_samples(writer)
             if self.step % config.checkpoint_every == 0 or last:
+                if self.on_checkpoint is not None and self.is_main:
+                    self.on_checkpoint(self.step, self.task, self.ema)
                 save_checkpoint(
                     self.accelerator,
                     self.folder / "checkpoints",
                     {"step": self.step, "seconds": self.seconds, "seed": self.seed},
                     keep=config.keep_checkpoints,
                 )
-                if self.on_checkpoint is not None and self.is_main:
-                    self.on_checkpoint(self.step, self.task, self.ema)
 
     def _update(self, name: str, batches: list[RadioMapSample], rate: float) -> dict[str, Tensor]:
         """Run one optimizer step of one pass; return the mean of its logged terms."""

@@ -17,6 +17,16 @@ SHARED = ROOT.parent / "shared"
 TRAIN_MAPS, TEST_MAPS = (159, 501), (419, 103)
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--vectors",
+        type=Path,
+        metavar="DIR",
+        default=ROOT / "tests" / "parity" / "vectors",
+        help="folder of numbers of the public code for tests/parity (default: the committed one)",
+    )
+
+
 def write_radiomapseer(root: Path, maps, transmitters: int = 3, size: int = 32) -> Path:
     """Write a small dataset with Pillow alone, independent of our own writer."""
     rng = np.random.default_rng(0)

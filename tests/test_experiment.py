@@ -140,7 +140,7 @@ def test_resume_from_the_command_line(command, capsys):
     ("arguments", "message"),
     [
         (["train", "--config", "demo", "--set", "train.max_stps=3"], "'train.max_steps'"),
-        (["train", "--config", "dmeo"], "configs/ holds demo"),
+        (["train", "--config", "dmeo"], "configs/ holds ablation, demo"),
         (["train", "--config", str(ROOT / "LICENSE")], "is not valid YAML"),
         (["simulate", "--out", __file__, "--maps", "1", "--transmitters", "1"], "to be a folder"),
         (

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import json
 import re
 import subprocess
@@ -402,3 +403,17 @@ def test_readme_shows_the_demo_as_measured():
     assert format_table(stored) in committed("README.md")
     resolved = yaml.safe_load(config_text(load_config("demo")))
     assert stored["config"] == resolved, "results/demo is of another configuration: `make demo`"
+
+
+def test_table_of_the_ablation_is_its_results():
+    """The audit page includes the table; nobody typed it."""
+    specification = importlib.util.spec_from_file_location(
+        "ablate_corrections", ROOT / "tools" / "ablate_corrections.py"
+    )
+    tool = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = tool  # dataclasses look their module up
+    specification.loader.exec_module(tool)
+    stored = json.loads(committed("results/ablation/metrics.json"))
+    assert tool.format_ablation(stored) == committed("results/ablation/table.md")
+    assert stored["config"] == yaml.safe_load(config_text(load_config("ablation")))
+    assert list(stored["rows"]) == list(tool.ROWS)

@@ -44,7 +44,9 @@ class Profile:
     """One of the two states of the public code, as values of our configuration."""
 
     name: str
-    """``R24`` (December 2024, commit e19b1d9) or ``R25`` (July 2025, commit 14c4a8c)."""
+    """``R24`` (December 2024) or ``R25`` (July 2025)."""
+    commit: str
+    """State of the public repository, ``UNIC-Lab/RadioDiff``."""
     unet: UNetConfig
     """Denoising network at full size."""
     diffusion: DiffusionConfig
@@ -65,10 +67,11 @@ _R24_DIFFUSION = DiffusionConfig(drift_skip="reference", weighting="inverse_sqrt
 _R24_EVALUATE = EvaluateConfig(schedule="reference", batch_size=1, seed=42)
 
 #: The release of December 2024.
-R24 = Profile("R24", _R24_UNET, _R24_DIFFUSION, _R24_EVALUATE, "radiodiff-r24")
+R24 = Profile("R24", "e19b1d9", _R24_UNET, _R24_DIFFUSION, _R24_EVALUATE, "radiodiff-r24")
 #: The release of July 2025.
 R25 = Profile(
     "R25",
+    "14c4a8c",
     replace(_R24_UNET, fourier_filter="fixed"),
     replace(_R24_DIFFUSION, weighting="exponential"),
     replace(_R24_EVALUATE, seed=0, shared_noise=True),

@@ -1,0 +1,509 @@
+"""What our code makes of each vector set: the arrays, by name, one after the other."""
+
+import posixpath
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
+
+from radiodiff import tasks
+from radiodiff.config import AutoencoderLossConfig, Config
+from radiodiff.data import RadioMapSample
+from radiodiff.diffusion import ConstantSDE, Prediction, diffusion_loss, predict
+from radiodiff.ema import EMA
+from radiodiff.losses import PerceptualLoss, adaptive_weight, generator_loss
+from radiodiff.models import (
+    AutoencoderConfig,
+    AutoencoderKL,
+    DiagonalGaussian,
+    FourierFilter,
+    UNet,
+)
+from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.reference import (
+    Names,
+    autoencoder_config,
+    autoencoder_names,
+    autoencoder_state_dict,
+    diffusion_config,
+    unet_config,
+    unet_names,
+    unet_state_dict,
+)
+from radiodiff.sampler import reference_schedule, sample
+from radiodiff.tasks import AutoencoderTask, DiffusionTask
+from tests.parity.vectors import Answer, VectorSet, recipe
+
+Answers = Iterator[tuple[str, Tensor | Answer]]
+
+#: In single precision, the order of a sum decides on which side of a kink (leaky ReLU, absolute
+#: value) a number close to it falls, and a gradient jumps.
+GRADIENT_TYPE = torch.float64
+
+#: What the public code's moving average takes where a configuration does not say.
+EMA_DEFAULTS = {"update_after_step": 100, "update_every": 10}
+
+
+def sde(vectors: VectorSet) -> Answers:
+    process = ConstantSDE(vectors.config["eps"])
+    x_0, noise, t = (vectors.input(name) for name in ("x0", "noise", "t"))
+    length, step_noise = vectors.input("s"), vectors.input("eps")
+    prediction = Prediction(vectors.input("C_pred"), vectors.input("noise_pred"))
+    x_t = process.perturb(x_0, noise, t)
+    estimate = process.predict_x_0(x_t, prediction, t)
+    yield "x_t", x_t
+    yield "x0_from_xt", estimate
+    for name, drift in (("xtms", prediction.drift), ("xtms_corrected", -estimate)):
+        steps = [
+            process.reverse_step(
+                x_t[i : i + 1],
+                Prediction(drift[i : i + 1], prediction.noise[i : i + 1]),
+                t=t[i].item(),
+                s=(t[i] - length[i]).item(),
+                noise=step_noise[i : i + 1],
+            )
+            for i in range(len(t))
+        ]
+        yield name, torch.cat(steps)
+    yield "t_of_u", process.times(vectors.input("u"))
+
+    names = vectors.entry["loss_rows"]
+    variants = []
+    for name in names:
+        kind, weighted, both = re.fullmatch("(l1|l2)(_weighted)?(_plus_l1_halved)?", name).groups()
+        section = {"loss_type": kind, "weighting_loss": bool(weighted), "use_l1": bool(both)}
+        variants.append(diffusion_config(vectors.config | section, vectors.folder.profile))
+    per_map = [diffusion_loss(prediction, x_0, noise, t, variant) for variant in variants]
+    rows = [torch.cat([row, row.mean()[None]]) for row in per_map]
+    yield "losses", Answer(torch.stack(rows), labels=names)
+    leaves = Prediction(*(p.clone().requires_grad_() for p in prediction))
+    diffusion_loss(leaves, x_0, noise, t, variants[0]).mean().backward()
+    yield "grad_C_pred", leaves.drift.grad
+    yield "grad_noise_pred", leaves.noise.grad
+    # The drift's target: where the gradient 2 (drift - target) / n of a plain square points from.
+    plain = replace(variants[0], weighting="uniform", error="squared")
+    drift = prediction.drift.clone().requires_grad_()
+    diffusion_loss(Prediction(drift, prediction.noise), x_0, noise, t, plain).sum().backward()
+    yield "C_target", prediction.drift - drift.grad * x_0[0].numel() / 2
+
+
+def sampler(vectors: VectorSet) -> Answers:
+    """Trajectories of a linear denoiser; one without stored noise draws it from seed 0."""
+    matrices = {
+        name: vectors.input(f"standin_{name}")
+        for name in (f"{head}{part}" for head in "AB" for part in "xct0")
+    }
+    condition = vectors.input("cond")
+    for name in sorted({array.rpartition("/")[0] for array in outputs(vectors)}):
+        shape = vectors.arrays[f"{name}/x"].shape  # (states, b, c, h, w)
+        pooled = functional.avg_pool2d(condition, condition.shape[-1] // shape[-1])
+
+        def head(letter: str, x_t: Tensor, t: Tensor, pooled: Tensor = pooled) -> Tensor:
+            result = torch.einsum("oi,bihw->bohw", matrices[letter + "x"], x_t)
+            result = result + torch.einsum("oi,bihw->bohw", matrices[letter + "c"], pooled)
+            per_channel = matrices[letter + "t"] * t[:, None] + matrices[letter + "0"]
+            return result + per_channel[:, :, None, None]
+
+        final_step = not name.endswith("_no_denoise")
+        calls = shape[0] - 1
+        schedule = reference_schedule(
+            calls - final_step, t_min=vectors.config["eps"], final_step=final_step
+        )
+        states, times = [], []
+        generator = torch.Generator().manual_seed(0)
+        is_stored = f"{name}/init" in vectors.arrays
+        result = sample(
+            lambda x_t, t: Prediction(head("A", x_t, t), head("B", x_t, t)),
+            schedule,
+            vectors.input(f"{name}/init")
+            if is_stored
+            else torch.randn(shape[1:], generator=generator),
+            noise=list(vectors.input(f"{name}/eps")) if is_stored else None,
+            generator=None if is_stored else generator,
+            callback=lambda t, x_t, _, states=states, times=times: (
+                states.append(x_t),
+                times.append(t),
+            ),
+        )
+        assert len(times) == vectors.entry["model_evaluations"].get(name, calls)
+        yield f"{name}/x", torch.stack([*states, result])
+        ends = torch.tensor([*times, 0.0], dtype=torch.float64)
+        yield f"{name}/t", ends[:-1]
+        yield f"{name}/s", ends[:-1] - ends[1:]
+
+
+def ema(vectors: VectorSet) -> Answers:
+    """The buffer ``step`` has been counted up by the update whose decay it gives."""
+    for name, section in vectors.config.items():
+        options = EMA_DEFAULTS | section
+        network = nn.Linear(1, 1, bias=False)
+        average = EMA(
+            network,
+            decay=options["beta"],
+            start=options["update_after_step"],
+            every=options["update_every"],
+        )
+        if "updates" not in section:
+            values = [average.decay_at(step - 1) for step in vectors.input("steps").tolist()]
+        else:
+            values = []
+            for step in range(section["updates"]):
+                nn.init.constant_(network.weight, step)
+                average.update(network, step)
+                values.append(average.network.weight.item())
+        yield name, torch.tensor(values, dtype=torch.float64)
+
+
+@torch.no_grad()
+def autoencoder(vectors: VectorSet) -> Answers:
+    config = autoencoder_config(vectors.config["first_stage"])
+    network = with_weights(AutoencoderKL, config, autoencoder_state_dict(vectors.weights(), config))
+    wanted = outputs(vectors)
+    for prefix in sorted({array[: array.rfind("/") + 1] for array in wanted}):
+        posterior = network.encode(vectors.input(f"{prefix}x"))
+        yield f"{prefix}mean", posterior.mean
+        yield f"{prefix}logvar", posterior.log_variance
+        yield f"{prefix}kl", posterior.kl()
+        if f"{prefix}sample" in wanted:
+            noise = vectors.input(f"{prefix}sample_noise")
+            yield f"{prefix}sample", posterior.sample(noise=noise)
+        if f"{prefix}decoded" in wanted:
+            yield f"{prefix}decoded", network.decode(vectors.input(f"{prefix}z"))
+        if f"{prefix}reconstruction" in wanted:
+            yield f"{prefix}reconstruction", network.decode(posterior.mode())
+
+
+@torch.no_grad()
+def unet(vectors: VectorSet) -> Answers:
+    weights = vectors.weights()
+    x_t, t, condition = (vectors.input(name) for name in ("x", "t", "cond"))
+    for prefix in ("", "cars_"):
+        if f"{prefix}C" not in outputs(vectors):
+            continue
+        section = vectors.config["unet"] | ({"DPMCARK": True} if prefix else {})
+        config = unet_config(section, vectors.folder.profile, swin=vectors.config.get("swin"))
+        network = with_weights(UNet, config, unet_state_dict(weights, config))
+        if prefix:
+            condition = torch.cat([condition, condition[:, 1:3].flip(2)], dim=1)
+        inner = [a.removeprefix("inter/") for a in outputs(vectors) if a.startswith("inter/")]
+        with recording(network, inner) as seen:
+            features = network.encode_condition(condition)
+            heads = network(x_t, t, features)
+        drift, noise = predict(
+            heads, x_t, t, drift_skip=vectors.folder.profile.diffusion.drift_skip
+        )
+        yield f"{prefix}C", drift
+        yield f"{prefix}noise", noise
+        if prefix:
+            continue
+        parts = {f"inter/{path}": output for path, output in seen.items()}
+        parts |= {f"swin{mark}{i}": level for i, level in enumerate(features) for mark in "/_"}
+        for name in parts.keys() & set(outputs(vectors)):
+            # Stored in part: the first map, the first channels.
+            yield name, parts[name][tuple(map(slice, vectors.arrays[name].shape))]
+
+
+@contextmanager
+def recording(network: UNet, paths: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+    """Fill a table with what the modules return that the public code calls so."""
+    names, keys = unet_names(network.config), list(network.state_dict())
+    seen: dict[str, Tensor] = {}
+
+    def watch(path: str, module: nn.Module) -> RemovableHandle:
+        # Their filter returns the increment, ours adds it.
+        is_increment = isinstance(module, FourierFilter)
+        return module.register_forward_hook(
+            lambda _, inputs, output: seen.update(
+                {path: output - inputs[0] if is_increment else output}
+            )
+        )
+
+    own = {path: our_module(path, names, keys) for path in paths}
+    handles = [watch(path, network.get_submodule(o)) for path, o in own.items() if o is not None]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def our_module(path: str, names: Names, keys: list[str]) -> str | None:
+    """Return which of our modules owns the weights below a path of the public code."""
+    below = [
+        key.rpartition(".")[0].replace(".", "/")
+        for key in keys
+        if (names.theirs(key) or "").startswith(path + ".")
+    ]
+    return posixpath.commonpath(below).replace("/", ".") if below else None
+
+
+def end_to_end(vectors: VectorSet) -> Answers:
+    """The sampling of `RadioDiffPipeline` and the training step of `DiffusionTask`."""
+    section, folder = vectors.config, vectors.folder
+    swin = folder.manifest["sets"].get("unet_small", {}).get("config", {}).get("swin")
+    sizes = unet_config(section["unet"], vectors.folder.profile, swin=section.get("swin", swin))
+    sizes = replace(sizes, dropout=0.0, swin=replace(sizes.swin, stochastic_depth=0.0))
+    config = _config(
+        autoencoder=autoencoder_config(section["first_stage"]),
+        unet=sizes,
+        diffusion=diffusion_config(section | {"default_scale": True}, vectors.folder.profile),
+        evaluate=vectors.folder.profile.evaluate,
+    )
+    stored = [array for array in vectors.arrays if array.startswith("weight/")]
+    weights = folder.stored_weights("unet_small")
+    weights |= {array.removeprefix("weight/"): vectors.input(array) for array in stored}
+    weights = unet_state_dict(weights, sizes)
+    first_stage = with_weights(
+        AutoencoderKL,
+        config.autoencoder,
+        autoencoder_state_dict(folder.stored_weights("vae_small"), config.autoencoder),
+    )
+    condition = vectors.input("cond")
+
+    network = with_weights(UNet, sizes, weights)
+    pipeline = RadioDiffPipeline(first_stage, network, section["scale_factor"], config)
+    noise = [vectors.input("init"), *vectors.input("eps")]
+    x_0 = pipeline.latents(condition, steps=section["sampling_timesteps"], noise=noise)
+    yield "sample/z", x_0
+    yield "sample/image", (pipeline.decode(x_0) + 1) / 2
+
+    first_stage.to(GRADIENT_TYPE)
+    image, *draws = (
+        vectors.input(name).to(GRADIENT_TYPE) for name in ("image", "posterior_noise", "u", "noise")
+    )
+    condition = (condition.to(GRADIENT_TYPE) + 1) / 2
+    batch = RadioMapSample(image, condition, torch.ones(0), "")
+    names = unet_names(sizes)
+    for mode in vectors.entry["modes"]:
+        task = DiffusionTask(config, first_stage, section["scale_factor"]).train(mode == "train")
+        task.unet.load_state_dict(weights)
+        task.to(GRADIENT_TYPE)
+        with _given(*draws):
+            loss = task(batch, "diffusion", 0, torch.Generator()).loss
+        loss.backward()
+        yield f"{mode}/loss", loss[None]
+        yield from _gradients(vectors, mode, names, dict(task.unet.named_parameters()))
+        state = task.unet.state_dict()
+        statistics = {key: state[names.ours(key)] for key in vectors.entry["bn_keys"]}
+        labels = [key for key, value in statistics.items() for _ in value]
+        yield f"{mode}/bn_running", Answer(torch.cat(list(statistics.values())), labels=labels)
+
+
+def _gradients(
+    vectors: VectorSet, mode: str, names: Names, parameters: dict[str, nn.Parameter]
+) -> Answers:
+    """Norm and random projection of each gradient."""
+    keys = vectors.entry["gradient_keys"]
+    suffix, prefix = re.search(
+        r"recipe\(seed \+ '([^']*)', '([^']*)' \+ key", vectors.entry["gradient_probe"]
+    ).groups()
+    norms, probes = [], []
+    for key in keys:
+        parameter = parameters[names.ours(key)]
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        norms.append(gradient.norm())
+        probe = recipe(vectors.folder.seed + suffix, prefix + key, gradient.shape)
+        probes.append((gradient * probe).sum())
+    norms = torch.stack(norms)
+    # What is zero but for rounding has the rounding of a typical gradient.
+    vanishing = set(vectors.entry["gradient_zero_in_exact_arithmetic"][mode])
+    is_zero = torch.tensor([key in vanishing for key in keys])
+    scale = norms.where(~is_zero, norms.median())
+    yield f"{mode}/grad_norms", Answer(norms, scale, keys)
+    yield f"{mode}/grad_probes", Answer(torch.stack(probes), scale, keys)
+
+
+def autoencoder_loss(vectors: VectorSet) -> Answers:
+    """Both passes of `AutoencoderTask`, and the networks of its loss."""
+    section = vectors.config["first_stage"]
+    options, sizes = section["lossconfig"], autoencoder_config(section)
+    weights = {key.removeprefix("loss."): value for key, value in vectors.weights().items()}
+    first_stage = autoencoder_state_dict(vectors.folder.stored_weights("vae_small"), sizes)
+    radio_map, noise, other = (vectors.input(name).to(GRADIENT_TYPE) for name in "xny")
+    with perceptual_file(weights) as file:
+
+        def make_task(perceptual_weight: float) -> AutoencoderTask:
+            loss = AutoencoderLossConfig(
+                kl_weight=options["kl_weight"],
+                perceptual_weight=perceptual_weight,
+                perceptual_weights_file=str(file),
+                discriminator_weight=options["disc_weight"],
+                discriminator_start=options["disc_start"],
+            )
+            return autoencoder_task(sizes, loss, first_stage, weights, GRADIENT_TYPE)
+
+        perceptual = re.findall(r"(\w+): ([\d.]+)", vectors.config["perceptual_weight"])
+        watched = [key.split()[0] for key in vectors.entry["grad_norms_of"]]
+        for array, labels in vectors.entry["scalar_names"].items():
+            name, number, step = re.fullmatch(r"(\w+)/opt(\d)/step(\d+)", array).groups()
+            task = make_task(float(dict(perceptual)[name]))
+            scalars = run_pass(task, task.passes[int(number)], int(step), radio_map, noise)
+            scalars["loss"].backward()
+            yield array, Answer(torch.stack([scalars[label] for label in labels]), labels=labels)
+            gradients = [_loss_parameter(task, sizes, key).grad for key in watched]
+            norms = [torch.zeros(()) if g is None else g.norm() for g in gradients]
+            yield f"{array}/grad_norms", Answer(torch.stack(norms), labels=watched)
+
+        # Stored after one training pass over maps, then reconstructions.
+        task = make_task(0.0)
+        run_pass(task, "discriminator", 0, radio_map, noise)
+        with torch.no_grad():
+            yield "disc_logits", task.discriminator.eval()(radio_map)
+            distance = PerceptualLoss(file).to(GRADIENT_TYPE)(radio_map, other)
+            yield "lpips", distance.view(-1, 1, 1, 1)
+
+
+@contextmanager
+def perceptual_file(weights: dict[str, Tensor]) -> Iterator[Path]:
+    """Write what `PerceptualLoss` reads, from the weights of a loss of the public code.
+
+    Its key ``net.slice3.12.weight`` is torchvision's ``features.12.weight``.
+    """
+    state = {}
+    for key, value in weights.items():
+        part = key.removeprefix("perceptual_loss.")
+        if part.startswith("net.slice"):
+            state["features." + part.split(".", 2)[2]] = value
+        elif part.startswith("lin"):
+            state[part] = value.abs()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "vgg.safetensors"
+        save_file(state, file)
+        yield file
+
+
+def autoencoder_task(
+    sizes: AutoencoderConfig,
+    loss: AutoencoderLossConfig,
+    first_stage: dict[str, Tensor],
+    weights: dict[str, Tensor],
+    kind: torch.dtype = torch.float32,
+) -> AutoencoderTask:
+    """Return the first stage in training mode, with the discriminator of the public code."""
+    task = AutoencoderTask(_config(autoencoder=sizes, autoencoder_loss=loss)).train()
+    task.autoencoder.load_state_dict(first_stage)
+    prefix = "discriminator."
+    task.discriminator.load_state_dict(
+        {key.removeprefix(prefix): v for key, v in weights.items() if key.startswith(prefix)}
+    )
+    for network in (task, *task.frozen):
+        network.to(kind)
+    return task
+
+
+def run_pass(
+    task: AutoencoderTask, pass_name: str, step: int, radio_map: Tensor, noise: Tensor
+) -> dict[str, Tensor]:
+    """Return the loss of a pass and what the public code logs of it."""
+    batch = RadioMapSample(radio_map, torch.ones(0), torch.ones(0), "")
+    discriminator = deepcopy(task.discriminator)  # a pass moves its statistics
+    with _given(noise):
+        loss, terms = task(batch, pass_name, step, torch.Generator())
+    fake = task.autoencoder(radio_map, noise=noise)[0]
+    if pass_name == "discriminator":
+        return {
+            "loss": loss,
+            "train/disc_loss": loss,
+            "train/logits_real": discriminator(radio_map).mean(),
+            "train/logits_fake": discriminator(fake).mean(),
+        }
+    counts = task.counts_adversarial(step)
+    if not counts:  # the public code works these out all the same
+        adversarial = generator_loss(discriminator(fake))
+        # The KL term has no gradient at the last layer.
+        balance = adaptive_weight(loss, adversarial, task.autoencoder.last_layer)
+        terms = terms | {"adversarial": adversarial, "adaptive_weight": balance}
+    reconstruction = terms["l1_l2"] + task.loss.perceptual_weight * terms.get("perceptual", 0.0)
+    return {
+        "loss": loss,
+        "train/total_loss": loss,
+        "train/logvar": torch.zeros(()),  # never trained, so we have none
+        "train/kl_loss": terms["kl"],
+        "train/nll_loss": reconstruction * radio_map[0].numel(),
+        "train/rec_loss": reconstruction,
+        "train/d_weight": task.loss.discriminator_weight * terms["adaptive_weight"],
+        "train/disc_factor": torch.tensor(float(counts)),
+        "train/g_loss": terms["adversarial"],
+    }
+
+
+def _loss_parameter(task: AutoencoderTask, sizes: AutoencoderConfig, key: str) -> nn.Parameter:
+    """Return the parameter that the public code's first stage calls so."""
+    if key.startswith("loss.discriminator."):
+        return task.discriminator.get_parameter(key.removeprefix("loss.discriminator."))
+    return task.autoencoder.get_parameter(autoencoder_names(sizes).ours(key))
+
+
+@contextmanager
+def _given(
+    posterior: Tensor, uniform: Tensor | None = None, noise: Tensor | None = None
+) -> Iterator[None]:
+    """Have a training step take these numbers where it would draw."""
+    sample_posterior = DiagonalGaussian.sample
+    with (
+        patch.object(
+            DiagonalGaussian, "sample", lambda own, _: sample_posterior(own, noise=posterior)
+        ),
+        patch.object(ConstantSDE, "draw_times", lambda own, *_, **__: own.times(uniform)),
+        patch.object(tasks, "standard_normal", lambda *_: noise),
+    ):
+        yield
+
+
+def _config(**sections: object) -> Config:
+    """Return a run's configuration with some sections set."""
+    sections = {"autoencoder_loss": AutoencoderLossConfig(perceptual_weight=0.0)} | sections
+    return Config(name="parity", **sections)
+
+
+def with_weights(make: Callable[..., nn.Module], config: object, state: dict[str, Tensor]) -> Any:
+    """Return a network in eval mode that holds these very tensors."""
+    with torch.device("meta"):
+        network = make(config).eval()
+    network.load_state_dict(state, assign=True)
+    return network
+
+
+@dataclass(frozen=True)
+class SetKind:
+    """How a set of one name is run.
+
+    Attributes:
+        answers: Gives the arrays.
+        inputs: Pattern of the stored arrays that it reads; the rest are outputs.
+        is_slow: Whether it takes more than 20 s.
+    """
+
+    answers: Callable[[VectorSet], Answers]
+    inputs: str
+    is_slow: bool = False
+
+
+KINDS = {
+    "sde": SetKind(sde, "x0|noise|t|s|C_pred|noise_pred|eps|u"),
+    "sampler": SetKind(sampler, r"standin_\w+|cond|.+/(init|eps)"),
+    "ema": SetKind(ema, "steps"),
+    "vae_small": SetKind(autoencoder, ".+/(x|z|sample_noise)"),
+    "real_vae": SetKind(autoencoder, "x|z", is_slow=True),
+    "unet_small": SetKind(unet, "x|t|cond"),
+    "real_unet": SetKind(unet, "x|t|cond", is_slow=True),
+    "e2e_small": SetKind(end_to_end, "image|cond|posterior_noise|u|noise|init|eps|weight/.+"),
+    "vae_loss": SetKind(autoencoder_loss, "x|y|n"),
+}
+
+
+def outputs(vectors: VectorSet) -> list[str]:
+    """Return the arrays of a set that are to be compared."""
+    pattern = KINDS[vectors.name].inputs
+    return [array for array in vectors.names() if not re.fullmatch(pattern, array)]
