@@ -1,12 +1,13 @@
 """Checkpoints as folders that are complete or absent, and exported weights as single files."""
 
+import hashlib
 import json
 import logging
 import os
 import shutil
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -23,8 +24,10 @@ __all__ = [
     "newest_checkpoint",
     "read_tensors",
     "save_checkpoint",
+    "save_content",
     "save_tensors",
     "save_weights",
+    "sha256",
     "write_atomically",
 ]
 
@@ -105,13 +108,23 @@ def save_weights(network: nn.Module, path: Path) -> None:
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors as one safetensors file, or as the ``model`` of a ``.pt`` file, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     if path.suffix == ".pt":
-        torch.save({"model": tensors}, temporary)
+        save_content({"model": tensors}, path)
     else:
-        save_file(tensors, temporary)
+        _write(path, lambda temporary: save_file(tensors, temporary))
+
+
+def save_content(content: dict[str, Any], path: Path) -> None:
+    """Write tensors and plain values as a PyTorch file, atomically."""
+    _write(path, lambda temporary: torch.save(content, temporary))
+
+
+def _write(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file under another name, flush it to disk and rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    write(temporary)
     _fsync(temporary)
     temporary.replace(path)
 
@@ -151,6 +164,12 @@ def read_tensors(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise ValueError(f"{path} must hold a dictionary, got {type(state).__name__}")
     return state
+
+
+def sha256(path: Path) -> str:
+    """Return the digest of a file, read in pieces."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

@@ -1,6 +1,8 @@
 """Command line: ``radiodiff simulate``, ``train``, ``sample``, ``evaluate`` and ``reference``."""
 
 import argparse
+import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     show_log(sys.stderr, "%(asctime)s %(message)s")
+    if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
+        logging.getLogger("radiodiff").setLevel(logging.ERROR)
     try:
         options.run(options)
     except (ValueError, OSError, ImportError, DatasetError) as error:
@@ -100,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--run-dir", "--run", type=Path, required=True, help="run folder")
     sample.add_argument("--out", type=Path, required=True, help="folder of the pictures")
     sample.add_argument("--split", choices=("train", "val", "test"), help="maps (the run's)")
-    sample.add_argument("--max-maps", type=int, help="first so many tiles (all)")
+    sample.add_argument("--max-maps", type=int, help="first so many tiles (the run's)")
     sample.add_argument("--steps", type=int, help="denoiser calls (the run's)")
     sample.set_defaults(run=_sample)
 

@@ -13,8 +13,10 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from radiodiff.data import Splits
 from radiodiff.diffusion import DiffusionConfig
 from radiodiff.models import AutoencoderConfig, UNetConfig
+from radiodiff.sampler import reference_schedule
 
 __all__ = [
     "AutoencoderLossConfig",
@@ -64,7 +66,7 @@ class DataConfig:
     """Propagation model of the target maps."""
     cars: bool = False
     """Use the maps with cars, and cars as a third condition channel."""
-    splits: Literal["city", "radiodiff-r24", "radiodiff-r25"] = "city"
+    splits: Splits = "city"
     """Which maps train and test: ``city`` shares no map between splits; the others are the public
     code's, where validation maps are test maps and, in r25, one training map too (X1)."""
     workers: int = 0
@@ -89,7 +91,7 @@ class AutoencoderLossConfig:
     """Step from which the adversarial term counts."""
     train_idle_discriminator: bool = False
     """Run the discriminator's optimizer before that step too, on a loss of zero: its weights
-    decay and its batch norms move, nothing else (V5)."""
+    decay and the statistics of its batch norms move (V5)."""
 
     def __post_init__(self) -> None:
         if self.perceptual_weight > 0 and not self.perceptual_weights_file:
@@ -154,6 +156,8 @@ class TrainConfig:
         for name in (*counts, "checkpoint_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise ConfigError(f"clip_norm must be above 0, or null, got {self.clip_norm:g}")
         if self.rate_floor == "absolute" and self.learning_rate < self.min_learning_rate:
             raise ConfigError(
                 f"learning_rate {self.learning_rate:g} is below min_learning_rate "
@@ -192,6 +196,14 @@ class EvaluateConfig:
         for name in ("steps", "samples", "batch_size", "bootstrap"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.stride is not None and self.window is None:
+            raise ConfigError(f"stride {self.stride} needs a window")
+        stride = self.stride or self.window or (1, 1)
+        window = self.window or stride
+        if any(not 1 <= s <= w for w, s in zip(window, stride, strict=True)):
+            raise ConfigError(
+                f"need 1 <= stride <= window on both axes, got stride {stride}, window {window}"
+            )
 
 
 @dataclass(frozen=True)
@@ -221,6 +233,10 @@ class Config:
     """Second stage: the latent diffusion."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     """Evaluation after training."""
+
+    def __post_init__(self) -> None:
+        if self.evaluate.schedule == "reference":
+            reference_schedule(self.evaluate.steps, t_min=self.diffusion.t_min)  # or raises
 
 
 def project_root() -> Path:
@@ -277,7 +293,9 @@ def load_config(source: str | Path, overrides: Sequence[str] | str = ()) -> Conf
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold sections of keys, got {values!r}")
     for item in overrides.split() if isinstance(overrides, str) else overrides:
-        _apply_override(values, item)
+        if "=" in item:
+            _check_path(item.partition("=")[0].strip())
+        apply_override(values, item)
     return _build(Config, values, "")
 
 
@@ -328,13 +346,16 @@ def _assigned_names(source: str) -> Iterator[str]:
             yield node.target.id
 
 
-def _apply_override(values: dict[str, Any], item: str) -> None:
-    """Put ``a.b=value`` into a nested mapping, in place."""
+def apply_override(values: dict[str, Any], item: str) -> None:
+    """Put ``a.b=value`` into a nested mapping, in place.
+
+    Raises:
+        ConfigError: If there is no ``=``, or the value is not YAML.
+    """
     key, equals, text = item.partition("=")
     if not equals:
         raise ConfigError(f"an override must read key=value, got {item!r}")
     *sections, last = key.strip().split(".")
-    _check_path(key.strip())
     for section in sections:  # copied on the way: two sections may be one by a YAML alias
         inner = values.get(section)
         values[section] = dict(inner) if isinstance(inner, dict) else {}

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from radiodiff import units
-from radiodiff.checkpoint import load_weights, newest_checkpoint, write_atomically
+from radiodiff.checkpoint import load_weights, newest_checkpoint, sha256, write_atomically
 from radiodiff.config import Config, ConfigError, load_config, project_path, save_config
 from radiodiff.data import RadioMapSeer, path_gain_db, transmitter_cell
 from radiodiff.evaluate import Baselines, evaluate, model_predictor
@@ -31,6 +31,7 @@ from radiodiff.tasks import AutoencoderTask, DiffusionTask, measure_latent_scale
 from radiodiff.trainer import OnCheckpoint, process_state, train
 
 __all__ = [
+    "check_run",
     "current_commit",
     "default_run_dir",
     "evaluate_run",
@@ -160,26 +161,15 @@ def train_run(
     Raises:
         ConfigError: If the folder holds a run with another configuration or with more steps.
         FileNotFoundError: If ``resume`` is ``True`` and there is no checkpoint.
-        FileExistsError: If ``resume`` is ``False`` and there is one.
+        FileExistsError: If ``resume`` is ``False`` and there is one, or the folder holds weights
+            of a stage without a checkpoint, as that of an imported run does.
         NonFiniteLossError: If a loss is not finite.
     """
     run_dir = Path(run_dir) if run_dir is not None else default_run_dir(config)
-    found = [s for s in stages if newest_checkpoint(run_dir / s / "checkpoints") is not None]
-    if resume is True and not found:
-        raise FileNotFoundError(f"resume is true, but {run_dir} holds no checkpoint")
-    if resume is False and found:
-        raise FileExistsError(f"resume is false, but {run_dir} holds a run: name another run_dir")
-    _check_same_run(config, run_dir)
+    check_run(config, run_dir, resume=resume, stages=stages)
     state = process_state()
-    settings_of = {"autoencoder": config.train_autoencoder, "diffusion": config.train}
-    steps = settings_of[stages[-1]].max_steps
-    last = run_dir / stages[-1] / "checkpoints" / f"step-{steps:08d}"
+    last = _last_checkpoint(config, run_dir, stages[-1])
     newest = newest_checkpoint(last.parent)
-    if newest is not None and newest.name > last.name:
-        raise ConfigError(
-            f"{run_dir} has {newest.name}, beyond the {steps} steps asked for: "
-            "ask for as many steps or more, or choose another run folder"
-        )
     began = time.monotonic()
     dataset = make_dataset(config, "train")
     if state.is_main_process:
@@ -208,6 +198,44 @@ def train_run(
         task.unet.load_state_dict(initial_unet)
     train(task, dataset, config.train, run_dir, **settings)
     return run_dir
+
+
+def check_run(
+    config: Config,
+    run_dir: Path,
+    *,
+    resume: bool | Literal["auto"] = "auto",
+    stages: Sequence[Stage] = STAGES,
+) -> None:
+    """Refuse a folder in which `train_run` must not work; arguments and errors are the same."""
+    newest = {stage: newest_checkpoint(run_dir / stage / "checkpoints") for stage in stages}
+    if resume is True and not any(newest.values()):
+        raise FileNotFoundError(f"resume is true, but {run_dir} holds no checkpoint")
+    if resume is False and any(newest.values()):
+        raise FileExistsError(f"resume is false, but {run_dir} holds a run: name another run_dir")
+    _check_same_run(config, run_dir)
+    for stage, checkpoint in newest.items():
+        weights = run_dir / f"{stage}.safetensors"
+        is_over = stage == "autoencoder" and (run_dir / "latents.json").is_file()
+        if checkpoint is None and weights.is_file() and not is_over:
+            raise FileExistsError(
+                f"{weights} holds weights, but there is no checkpoint to go on from (was the run "
+                "imported?): choose another run folder, or delete that one"
+            )
+    last, found = _last_checkpoint(config, run_dir, stages[-1]), newest[stages[-1]]
+    if found is not None and found.name > last.name:
+        section = "train" if stages[-1] == "diffusion" else "train_autoencoder"
+        raise ConfigError(
+            f"{run_dir} has {found.name}, beyond {section}.max_steps "
+            f"{getattr(config, section).max_steps}: "
+            "ask for as many steps or more, or choose another run folder"
+        )
+
+
+def _last_checkpoint(config: Config, run_dir: Path, stage: Stage) -> Path:
+    """Return the checkpoint with which a stage will end."""
+    training = config.train if stage == "diffusion" else config.train_autoencoder
+    return run_dir / stage / "checkpoints" / f"step-{training.max_steps:08d}"
 
 
 def _parameter_counts(config: Config) -> str:
@@ -364,14 +392,15 @@ def sample_run(
 ) -> Path:
     """Draw the radio maps of a split and write them as 8-bit gray pictures.
 
-    Each map's noise is a function of its name and the run's ``evaluate.seed``, so no picture
-    depends on the batch size; pictures that are there already are kept.
+    Each map's noise is a function of the run's ``evaluate.seed`` and, unless all share one noise,
+    of its name, so no picture depends on the batch size. Stopped, the same call goes on: pictures
+    of the same weights and settings are kept, which ``sample.json`` tells.
 
     Args:
         run_dir: Folder of a finished or imported run.
         out_dir: Receives ``<map>_<transmitter>.png``: gray level as in the dataset.
         split: Which maps; those of the run's ``evaluate`` section if ``None``.
-        max_maps: Use only the first so many tiles.
+        max_maps: Use only the first so many tiles; the run's number if ``None``.
         steps: Denoiser calls; those of the run if ``None``.
         device: Where the networks run; a GPU if there is one.
 
@@ -381,17 +410,33 @@ def sample_run(
     Raises:
         FileNotFoundError: If the run has not finished.
         DatasetError: If its dataset is not there.
+        ValueError: If the folder holds pictures of other weights or settings, a number is below
+            1, or several processes were launched.
     """
+    if process_state().num_processes > 1:
+        raise ValueError("sampling runs in one process: start it without torchrun")
+    if max_maps is not None and max_maps < 1:
+        raise ValueError(f"max_maps must be at least 1, got {max_maps}")
     pipeline = RadioDiffPipeline.from_run(run_dir, device=device)
-    settings = pipeline.config.evaluate
-    settings = dataclasses.replace(settings, samples=1, steps=steps or settings.steps)
-    dataset = make_dataset(
-        pipeline.config, split or settings.split, max_maps=max_maps or settings.max_maps
-    )
+    settings = dataclasses.replace(pipeline.config.evaluate, samples=1)
+    if steps is not None:
+        settings = dataclasses.replace(settings, steps=steps)
+    pipeline.config = dataclasses.replace(pipeline.config, evaluate=settings)  # and its limits
+    max_maps = settings.max_maps if max_maps is None else max_maps
+    dataset = make_dataset(pipeline.config, split or settings.split, max_maps=max_maps)
     out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
+    made_by = {
+        "weights_sha256": sha256(Path(run_dir) / "diffusion.safetensors"),
+        **{name: getattr(settings, name) for name in ("steps", "schedule", "seed", "shared_noise")},
+    }
+    note = out_dir / "sample.json"
+    if note.is_file() and json.loads(note.read_text()) != made_by:
+        raise ValueError(f"{out_dir} holds pictures of other weights or settings: name another")
+    write_atomically(note, json.dumps(made_by, indent=1) + "\n")
     names = [f"{m}_{t}.png" for m, t in dataset.pairs]
     left = [k for k, name in enumerate(names) if not (out_dir / name).is_file()]
+    if len(left) < len(names):
+        logger.info("kept %d maps that were there", len(names) - len(left))
     report = log_progress("drew %d of %d maps")
     predict = model_predictor(pipeline, settings)
     done = len(names) - len(left)

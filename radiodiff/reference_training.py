@@ -5,8 +5,8 @@ cadences. Beside our checkpoints, from which a stopped run goes on, each milesto
 the public code names and fills it: ``model-3.pt`` and ``sample-3.png``.
 """
 
+import json
 import logging
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +15,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from radiodiff.checkpoint import newest_checkpoint
+from radiodiff.checkpoint import newest_checkpoint, save_content, sha256, write_atomically
 from radiodiff.config import Config, ConfigError
 from radiodiff.ema import EMA
-from radiodiff.experiment import train_run
+from radiodiff.experiment import check_run, train_run
 from radiodiff.reference import (
     ReferenceRun,
     parameter_counts,
@@ -26,6 +26,7 @@ from radiodiff.reference import (
     run_state_dict,
     save_reference_parts,
     split_weights,
+    unet_state_dict,
 )
 from radiodiff.tasks import AutoencoderTask, Task
 from radiodiff.trainer import process_state
@@ -61,6 +62,7 @@ def train_reference_run(
     run_dir = Path(run_dir)
     state = process_state()
     config = _adapted(run, state.num_processes)
+    check_run(config, run_dir, resume=resume, stages=(run.stage,))
     _check_resume(run, run_dir)
     if state.is_main_process:
         counts = parameter_counts(run)
@@ -79,10 +81,7 @@ def train_reference_run(
                 "ones with --set model.unet.without_pretrain=true"
             )
         with state.main_process_first():
-            _place_first_stage(run, config, run_dir)
-        if run.initial_weights:
-            weights = read_weights(Path(run.initial_weights), "model")
-            initial = split_weights(weights, config.autoencoder, config.unet).unet
+            initial = _place_first_stage(run, config, run_dir)
 
     def write_milestone(step: int, task: Task, ema: EMA) -> None:
         _write_milestone(run, config, run_dir, step, task, ema)
@@ -131,32 +130,70 @@ def _warn_of_size(run: ReferenceRun, config: Config, counts: dict[str, int]) -> 
     """Log what all milestones together will take on disk (T14)."""
     training = config.train if run.stage == "diffusion" else config.train_autoencoder
     count = training.max_steps // training.checkpoint_every
-    one = counts.get("U-Net", 0) + counts["first stage"]
+    one = counts.get("total", counts["first stage"])
     size = 4e-9 * one * (2 if run.saves_state else 1)
     if count * size > 1:
         logger.warning(
-            "%d milestones of %.2f GB each: %.0f GB in the end; trainer.save_and_sample_every "
-            "sets how many",
+            "%d milestones of up to %.2f GB each, %.0f GB in the end: "
+            "trainer.save_and_sample_every sets how many",
             count,
             size,
             count * size,
         )
 
 
-def _place_first_stage(run: ReferenceRun, config: Config, run_dir: Path) -> None:
-    """Put the autoencoder that the file names into the run folder, once."""
-    if (run_dir / "autoencoder.safetensors").is_file():
-        return
-    if not run.first_stage_weights:
+def _place_first_stage(
+    run: ReferenceRun, config: Config, run_dir: Path
+) -> dict[str, Tensor] | None:
+    """Put the autoencoder that the file names into the run folder, once.
+
+    Returns:
+        Weights that the U-Net starts from, if the file names any.
+    """
+    note, sources = run_dir / "first_stage.json", _sources(run)
+    if note.is_file() and json.loads(note.read_text()) != sources:
+        raise ConfigError(
+            f"{run_dir} was started from other weights (first_stage.json there says which): "
+            "choose another run folder"
+        )
+    initial = None
+    if run.initial_weights:
+        state = read_weights(Path(run.initial_weights), "model")
+        if run.initial_unet_only:
+            initial = unet_state_dict(state, config.unet)
+        else:  # whole: its autoencoder and its latent scale belong to its U-Net
+            weights = split_weights(state, config.autoencoder, config.unet)
+            initial = weights.unet
+    if note.is_file():
+        return initial
+    if not run.initial_weights or run.initial_unet_only:
+        path = Path(str(run.first_stage_weights))
+        weights = split_weights(read_weights(path), config.autoencoder, None)
+    elif weights.scale_factor is not None:
+        scale = {"latent_scale": weights.scale_factor}
+        write_atomically(run_dir / "latents.json", json.dumps(scale))
+    own = run.initial_weights and not run.initial_unet_only
+    logger.info("first stage from %s", run.initial_weights if own else run.first_stage_weights)
+    save_reference_parts(weights, run_dir)
+    write_atomically(note, json.dumps(sources))
+    return initial
+
+
+def _sources(run: ReferenceRun) -> dict[str, str]:
+    """Return digests of the files that a second stage builds on."""
+    names = {"initial": run.initial_weights, "first stage": run.first_stage_weights}
+    if run.initial_weights and not run.initial_unet_only:
+        del names["first stage"]  # the whole file brings its own
+    elif not run.first_stage_weights:
         raise ConfigError(
             "model.first_stage.ckpt_path is empty: the diffusion needs a trained autoencoder. "
             "Train one with first_radio.yaml and name its model-N.pt with "
             "--set model.first_stage.ckpt_path=FILE"
         )
-    path = Path(run.first_stage_weights)
-    weights = split_weights(read_weights(path), config.autoencoder, None)
-    logger.info("first stage from %s", path)
-    save_reference_parts(weights, run_dir)
+    for path in filter(None, names.values()):
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no file {path}")
+    return {kind: sha256(Path(path)) for kind, path in names.items() if path}
 
 
 def _write_milestone(
@@ -170,7 +207,8 @@ def _write_milestone(
     content: dict[str, Any] = {"model": _state(config, run_dir, task, task.averaged.state_dict())}
     if run.saves_state:
         averaged = _state(config, run_dir, task, ema.state_dict())
-        started = step - 1 > training.ema_start
+        last_update = (step - 1) // training.ema_every * training.ema_every
+        started = last_update > training.ema_start
         content |= {
             "step": step,
             "ema": {
@@ -181,9 +219,7 @@ def _write_milestone(
             },
         }
     path = run_dir / f"model-{milestone}.pt"
-    temporary = path.with_name(path.name + ".tmp")
-    torch.save(content, temporary)
-    os.replace(temporary, path)
+    save_content(content, path)
     samples = run_dir / task.name / f"samples-{step:08d}.png"
     if samples.is_file():
         shutil.copyfile(samples, run_dir / f"sample-{milestone}.png")

@@ -336,7 +336,8 @@ class _Loop:
             for key, value in {name: result.loss.detach(), **result.terms}.items():
                 total[key] = total.get(key, 0) + value / len(batches)
         norm = self.accelerator.clip_grad_norm_(
-            self.task.parameters_of(name), self.config.clip_norm or math.inf
+            self.task.parameters_of(name),
+            math.inf if self.config.clip_norm is None else self.config.clip_norm,
         )
         if self.config.precision != "fp16" and not torch.isfinite(norm):
             raise self._non_finite(f"{name} gradient norm", norm, batches[-1], total)

@@ -128,3 +128,17 @@ def test_misspelt_notebook_parameters_are_refused():
 def test_words_that_yaml_takes_for_booleans():
     config = load_config("smoke", "unet.fourier_filter=off train.precision=no")
     assert (config.unet.fourier_filter, config.train.precision) == ("off", "no")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.clip_norm=0", "clip_norm must be above 0"),
+        ("evaluate.stride=[4,4]", "needs a window"),
+        ("evaluate.window=[0,4]", "stride <= window"),
+        ("evaluate.schedule=reference evaluate.steps=10000", "between 1 and 1 / t_min"),
+    ],
+)
+def test_values_without_meaning(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config("smoke", override)

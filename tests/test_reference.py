@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from radiodiff import RadioDiffPipeline
 from radiodiff.cli import main
+from radiodiff.experiment import train_run
 from radiodiff.losses import LPIPS_CHANNELS
 from radiodiff.models import (
     AutoencoderConfig,
@@ -171,9 +172,7 @@ def test_layout_is_that_of_the_public_code(profile):
     state = whole_state(profile, device="meta", heads=heads)
     assert {k: list(v.shape) for k, v in state.items()} == table[profile.name]
     integers = {k for k, v in state.items() if not v.is_floating_point()}
-    assert integers == set(table["int64_buffers"]) & set(state) | {
-        k for k in integers if k.endswith("num_batches_tracked")
-    }
+    assert integers == set(table["int64_buffers"]) & set(state)
 
 
 # ------------------------------------------------------------------------------------ round trips
@@ -240,7 +239,6 @@ def test_first_stage_alone_makes_a_run_of_one_stage(tmp_path):
     ema |= {f"ema_model.{k}": v for k, v in states[1].items()}
     torch.save({"step": 40, "model": states[0], "ema": ema}, tmp_path / "model-1.pt")
     small = [f"model.ddconfig.{key}={value}" for key, value in SMALL_FIRST.items()]
-    small.append("model.lossconfig.perceptual_weight=0")
     for which, expected in (("auto", 1), ("ema", 1), ("model", 0)):
         out = tmp_path / which
         run = import_run(
@@ -369,6 +367,8 @@ def test_parts_refuse_what_is_left_over():
         ({"model": 3}, "holds no state dict"),
         ({"model": {"a": 1.0}}, "entries are no tensors"),
         ([torch.zeros(1)], "must hold a dictionary"),
+        ({0: torch.zeros(1)}, "keys must be text"),
+        ({"ema": 3}, "entries are no tensors"),
     ],
 )
 def test_files_that_hold_no_state_dict(tmp_path, content, message):
@@ -395,13 +395,17 @@ def test_damaged_and_missing_files(tmp_path):
 
 
 def test_runs_without_counterpart_are_not_exported(tmp_path, tiny):
-    from radiodiff.experiment import train_run
-
     assert main(["reference", "export", str(tmp_path), "--out", "x.pt"]) == 2
     run = train_run(tiny, tmp_path / "run")
     for name, message in (("x.zip", "must end in"), ("x.pt", "diffusion.drift_skip corrected")):
         with pytest.raises(ValueError, match=message):
             export_run(run, tmp_path / name)
+
+
+def test_no_file_is_overwritten(tmp_path):
+    (tmp_path / "there.pt").write_bytes(b"")
+    with pytest.raises(FileExistsError, match="name another file"):
+        export_run(tmp_path, tmp_path / "there.pt")
 
 
 def test_an_existing_folder_is_not_touched(tmp_path):
@@ -467,8 +471,12 @@ def test_july_2025_is_told_by_its_keys():
     assert (run.config.evaluate.seed, run.config.evaluate.shared_noise) == (0, True)
     unweighted = read("radio_train_r25.yaml", "model.weighting_loss=false")
     assert unweighted.config.diffusion.weighting == "uniform"
-    cars = read("radio_train_r25.yaml", "model.unet.DPMCARK=true").config.unet
+    with pytest.raises(ValueError, match="imported, not trained"):
+        read("radio_train_r25.yaml", "model.unet.DPMCARK=true")
+    cars = read("radio_train_r25.yaml", "model.unet.DPMCARK=true", for_training=False).config.unet
     assert (cars.condition_mix_inputs, cars.condition_inputs, cars.swin.in_channels) == (5, 5, 3)
+    old = read("radio_train_r25.yaml", "model.unet.DPMCARK=true", profile=R24).config.unet
+    assert old.condition_mix_inputs == 0  # December 2024 does not know the key
     assert read("radio_train.yaml", profile=R25).config.unet == R25.unet
 
 
@@ -536,7 +544,16 @@ def test_keys_without_effect_are_named_once(caplog):
         ("data=3", "data must be a section"),
         ("data.name=DPMCARK", "data.name must be one of"),
         ("data.name=DPMCAR", "July 2025 code only"),
+        ("data.name=IRT4", "data.name must be one of"),
         ("trainer.lr=fast", "trainer.lr must be float"),
+        ("trainer={}", "section trainer is empty"),
+        ("model.unet=3", "model.unet must be a section"),
+        ("model.first_stage.ckpt_path=3", "ckpt_path must be str"),
+        ("model.unet.window_sizes1=[8, 8]", "must be list|must be two integers"),
+        ("model.unet.input_size=[80]", "input_size must be two integers"),
+        ("model.swin={depths: [1]}", "swin.embed_dim is missing"),
+        ("sampler.stride=[300, 300]", "stride <= window"),
+        ("model.sampling_timesteps=20000", "between 1 and 1 / t_min"),
         ("sampler.sample_type=whole", "must be slide"),
         ("trainer", "must read key=value"),
     ],
@@ -553,6 +570,8 @@ def test_what_cannot_be_meant_is_refused(override, message):
         ("model.lossconfig.disc_loss=vanilla", "must be 'hinge'"),
         ("model.lossconfig.disc_start=null", "disc_start is missing"),
         ("model.ckpt_path=x.pt", "must be null"),
+        ("model.lossconfig.logvar_init=2", "logvar_init must be 0.0"),
+        ("model.lossconfig.disc_in_channels=3", "disc_in_channels must be 1"),
     ],
 )
 def test_first_stage_refuses_what_the_public_code_cannot_do(override, message):
@@ -566,9 +585,27 @@ def test_file_that_is_no_configuration(tmp_path):
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(ValueError, match="not valid YAML"):
         read_reference_config(tmp_path / "bad.yaml", data_root="data")
-    (tmp_path / "list.yaml").write_text("[1, 2]")
-    with pytest.raises(ValueError, match="must be a section"):
-        read_reference_config(tmp_path / "list.yaml", data_root="data")
+    for text in ("[1, 2]", ""):
+        (tmp_path / "list.yaml").write_text(text)
+        with pytest.raises(ValueError, match=r"list\.yaml: the file must be a section"):
+            read_reference_config(tmp_path / "list.yaml", data_root="data", overrides=["a.b=1"])
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [("model.eps", 1e-4), ("model.sampling_timesteps", 1), ("data.num_workers", 2)],
+)
+def test_null_is_the_default(key, expected):
+    config = read("radio_train.yaml", f"{key}=null").config
+    found = (config.diffusion.t_min, config.evaluate.steps, config.data.workers)
+    assert expected in found
+
+
+def test_first_stage_precision_has_no_clipping_to_tell_of(caplog):
+    caplog.set_level(logging.INFO)
+    run = read("first_radio.yaml", "trainer.fp16=true", perceptual_weights="vgg.pt")
+    assert run.config.train_autoencoder.clip_norm is None
+    assert "clip_norm" not in caplog.text
 
 
 def test_measured_scale_needs_a_number_on_import(tmp_path):

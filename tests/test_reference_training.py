@@ -1,6 +1,7 @@
 """The public code's own configuration files start runs, in both profiles and both stages."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -8,8 +9,16 @@ from PIL import Image
 
 from radiodiff import RadioDiffPipeline
 from radiodiff.cli import main
+from radiodiff.config import ConfigError
 from radiodiff.models import UNet
-from radiodiff.reference import R24, export_run, import_run, read_weights
+from radiodiff.reference import (
+    R24,
+    export_run,
+    import_run,
+    read_reference_config,
+    read_weights,
+)
+from radiodiff.reference_training import _adapted
 
 from .test_reference import FILES, SMALL, SMALL_FIRST, same
 
@@ -120,13 +129,25 @@ def test_imported_run_is_sampled_and_evaluated(first, dataset_root, tmp_path, ca
     pictures = tmp_path / "pictures"
     sample = ["sample", "--run-dir", str(tmp_path / "back"), "--out", str(pictures)]
     assert main([*sample, "--max-maps", "1"]) == 0
-    assert len(list(pictures.iterdir())) == 3
-    before = {path: path.stat().st_mtime_ns for path in pictures.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in pictures.glob("*.png")}
+    assert len(before) == 3
     assert main(sample) == 0  # goes on where it stopped
-    assert len(list(pictures.iterdir())) == 6
+    assert "kept 3 maps" in capsys.readouterr().err
+    assert len(list(pictures.glob("*.png"))) == 6
     assert {path: path.stat().st_mtime_ns for path in before} == before
     with Image.open(pictures / "103_0.png") as picture:
         assert (picture.mode, picture.size) == ("L", (32, 32))
+    for more, message in (
+        (["--steps", "3"], "other weights or settings"),
+        (["--steps", "0"], "steps must be at least 1"),
+        (["--max-maps", "0"], "max_maps must be at least 1"),
+    ):
+        assert main([*sample, *more]) == 2
+        assert message in capsys.readouterr().err
+    # An imported run is not trained over.
+    stored = (tmp_path / "back/diffusion.safetensors").read_bytes()
+    assert train("radio_train.yaml", tmp_path / "back", dataset_root, *second) == 2
+    assert (tmp_path / "back/diffusion.safetensors").read_bytes() == stored
     results = tmp_path / "results"
     assert main(["evaluate", "--run-dir", str(tmp_path / "back"), "--out", str(results)]) == 0
     stored = json.loads((results / "metrics.json").read_text())
@@ -147,6 +168,39 @@ def test_weights_to_start_from(first, dataset_root, tmp_path):
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in trained)
 
 
+def test_a_whole_file_brings_its_autoencoder_and_scale(first, dataset_root, tmp_path):
+    """What ``model.ckpt_path`` loads in R24, unless ``only_model``."""
+    second = [*SECOND, f"model.first_stage.ckpt_path={first / 'model-2.pt'}"]
+    assert train("radio_train.yaml", tmp_path / "a", dataset_root, *second) == 0
+    content = torch.load(tmp_path / "a/model-2.pt", weights_only=True)["model"]
+    content["scale_factor"] = torch.tensor(0.75)
+    content["first_stage_model.quant_conv.bias"] += 1
+    torch.save({"model": content}, tmp_path / "init.pt")
+    begin = f"model.ckpt_path={tmp_path / 'init.pt'}"
+    assert train("radio_train.yaml", tmp_path / "b", dataset_root, *SECOND, begin) == 0
+    found = read_weights(tmp_path / "b/model-2.pt")
+    assert found["scale_factor"] == 0.75
+    key = "first_stage_model.quant_conv.bias"
+    assert torch.equal(found[key], content[key])
+    more = [begin, "model.only_model=true"]
+    assert train("radio_train.yaml", tmp_path / "c", dataset_root, *second, *more) == 0
+    found = read_weights(tmp_path / "c/model-2.pt")
+    assert found["scale_factor"].item() == pytest.approx(0.3)
+    assert torch.allclose(found[key], content[key] - 1, atol=1e-6)
+
+
+def test_another_first_stage_needs_another_folder(first, dataset_root, tmp_path, capsys):
+    run = tmp_path / "run"
+    for milestone, code in ((2, 0), (1, 2)):
+        path = f"model.first_stage.ckpt_path={first / f'model-{milestone}.pt'}"
+        assert train("radio_train.yaml", run, dataset_root, *SECOND, path) == code
+    assert "started from other weights" in capsys.readouterr().err
+    # Nothing is written into a folder that holds something else.
+    before = sorted(path.name for path in first.iterdir())
+    assert train("radio_train.yaml", first, dataset_root, *SECOND, path) == 2
+    assert sorted(path.name for path in first.iterdir()) == before
+
+
 def test_pretrained_encoder(first, dataset_root, tmp_path, capsys):
     """torchvision's names; without the file a line says what to do."""
     second = [*SECOND, f"model.first_stage.ckpt_path={first / 'model-2.pt'}"]
@@ -154,8 +208,6 @@ def test_pretrained_encoder(first, dataset_root, tmp_path, capsys):
     assert train("radio_train.yaml", tmp_path / "a", dataset_root, *second) == 2
     assert "swin_b-68c6b09e.pth" in capsys.readouterr().err
     overrides = {"overrides": SECOND}
-    from radiodiff.reference import read_reference_config
-
     config = read_reference_config(FILES / "radio_train.yaml", data_root="x", **overrides).config
     encoder = UNet(config.unet).condition_encoder
     published = encoder.state_dict() | {"head.weight": torch.zeros(1000, 64)}
@@ -178,14 +230,8 @@ def test_pretrained_encoder(first, dataset_root, tmp_path, capsys):
         (["model.unet.cond_net=resnet"], "torchvision"),
     ],
 )
-def test_what_cannot_run_says_so(dataset_root, tmp_path, capsys, overrides, message):
-    if "resnet" in str(overrides):
-        try:
-            import torchvision  # noqa: F401
-        except (ImportError, RuntimeError):
-            pass
-        else:
-            pytest.skip("torchvision is there")
+def test_what_cannot_run_says_so(dataset_root, tmp_path, capsys, monkeypatch, overrides, message):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
     run = tmp_path / "run"
     assert train("radio_train.yaml", run, dataset_root, *SECOND, *overrides) == 2
     assert message in capsys.readouterr().err
@@ -200,10 +246,6 @@ def test_options_that_do_not_belong_together(tmp_path, capsys):
 
 
 def test_batch_is_that_of_all_processes(monkeypatch):
-    from radiodiff.config import ConfigError
-    from radiodiff.reference import read_reference_config
-    from radiodiff.reference_training import _adapted
-
     run = read_reference_config(FILES / "radio_train.yaml", data_root="x", profile=R24)
     assert _adapted(run, 3).train.batch_size == 22
     with pytest.raises(ConfigError, match="multiple of their number, 4"):

@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader
 
 from radiodiff import units
 from radiodiff.checkpoint import load_weights, write_atomically
-from radiodiff.config import Config, config_text, load_config, project_path
+from radiodiff.config import Config, config_text, load_config, project_path, save_config
 from radiodiff.data import split_maps
 from radiodiff.diffusion import DiffusionConfig
 from radiodiff.evaluate import PROTOCOL, evaluate, model_predictor
@@ -131,10 +131,12 @@ def main() -> None:
     show_log(sys.stderr, "%(asctime)s %(message)s")
     began = time.monotonic()
     seeds = range(options.seeds)
+    wanted = set(options.only or ROWS) | {BASE}
+    wanted |= {ROWS[name].against for name in wanted}
     measured: dict[str, list[dict[str, float]]] = {}
     for seed in seeds:
         for name, row in ROWS.items():
-            if options.only and name not in options.only:
+            if name not in wanted:
                 continue
             values = measure(row, seed, options.runs / f"{name}-{seed}", options)
             measured.setdefault(name, []).append(values)
@@ -165,18 +167,21 @@ def main() -> None:
         "wall_time_s": round(time.monotonic() - began, 1),
         "config": yaml.safe_load(config_text(config)),
     }
+    table = format_ablation(result)
     write_atomically(options.out / "metrics.json", json.dumps(result, indent=1) + "\n")
-    write_atomically(options.out / "table.md", format_ablation(result))
+    write_atomically(options.out / "table.md", table)
     print(options.out / "table.md")
 
 
 def measure(row: Row, seed: int, run_dir: Path, options: argparse.Namespace) -> dict[str, float]:
     """Return loss and RMSE of a row; kept in its run folder, so that a stopped call goes on."""
     kept = run_dir / "measured.json"
-    if kept.is_file():
-        return json.loads(kept.read_text())
     overrides = (*options.overrides, f"seed={seed}", *row.overrides, *row.first_stage)
     config = load_config("ablation", overrides)
+    if kept.is_file():
+        if load_config(run_dir / "config.yaml") != config:
+            raise SystemExit(f"{run_dir} was measured with another configuration: delete it")
+        return json.loads(kept.read_text())
     if row.first_stage:
         train_run(config, run_dir, stages=("autoencoder",))
         values = {"rmse_db": reconstruction_rmse(config, run_dir)}
@@ -188,7 +193,7 @@ def measure(row: Row, seed: int, run_dir: Path, options: argparse.Namespace) -> 
             run_dir.mkdir(parents=True, exist_ok=True)
             for name in ("autoencoder.safetensors", "diffusion.safetensors", "latents.json"):
                 shutil.copyfile(base / name, run_dir / name)
-            (run_dir / "config.yaml").write_text(config_text(config))
+            save_config(config, run_dir / "config.yaml")
         else:
             place_autoencoder(base, run_dir)
             train_second_stage(config, overrides, run_dir, row.processes)
@@ -228,7 +233,7 @@ def train_second_stage(
 def held_out_loss(config: Config, run_dir: Path) -> float:
     """Return the mean loss on held-out maps, in the process and under the weights of our own."""
     ours = DiffusionConfig(drift_skip=config.diffusion.drift_skip)
-    pipeline = RadioDiffPipeline.from_run(run_dir)
+    pipeline = RadioDiffPipeline.from_run(run_dir, device="cpu")
     config = replace(config, diffusion=ours)
     task = DiffusionTask(config, pipeline.autoencoder, pipeline.latent_scale)
     task.unet.load_state_dict(pipeline.unet.state_dict())

@@ -18,6 +18,7 @@ __all__ = [
     "DatasetError",
     "RadioMapSample",
     "RadioMapSeer",
+    "Splits",
     "network_condition",
     "path_gain_db",
     "split_maps",
@@ -26,6 +27,7 @@ __all__ = [
 
 Split = Literal["train", "val", "test", "all"]
 
+#: Where the real dataset is cut into training, validation and test maps.
 Splits = Literal["city", "radiodiff-r24", "radiodiff-r25"]
 
 #: First map positions of train, val and test after the shuffle, and the end (half-open ranges).

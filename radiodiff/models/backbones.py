@@ -52,25 +52,15 @@ class BackboneEncoder(nn.Module):
 
     Args:
         name: Which network.
-        in_channels: Channels of the condition; the networks take three.
 
     Raises:
-        ValueError: If the network is unknown or ``in_channels`` is not 3.
+        ValueError: If the network is unknown.
         ImportError: If torchvision cannot be imported.
     """
 
-    def __init__(
-        self,
-        name: Literal["resnet101", "efficientnet_b7", "vgg16"],
-        in_channels: int = BACKBONE_INPUTS,
-    ) -> None:
+    def __init__(self, name: Literal["resnet101", "efficientnet_b7", "vgg16"]) -> None:
         super().__init__()
         check_name(name)
-        if in_channels != BACKBONE_INPUTS:
-            raise ValueError(
-                f"in_channels must be {BACKBONE_INPUTS} for {name}, got {in_channels}: mix the "
-                f"channels of the condition down to {BACKBONE_INPUTS} first"
-            )
         self.name = name
         self.channels = BACKBONE_CHANNELS[name]
         network = getattr(import_torchvision(name).models, name)(weights=None)

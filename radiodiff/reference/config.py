@@ -16,11 +16,14 @@ import yaml
 from radiodiff.config import (
     AutoencoderLossConfig,
     Config,
+    ConfigError,
     DataConfig,
     EvaluateConfig,
     TrainConfig,
+    apply_override,
     nearest,
 )
+from radiodiff.data import Splits
 from radiodiff.diffusion import DiffusionConfig
 from radiodiff.models import AutoencoderConfig, SwinConfig, UNetConfig
 
@@ -53,7 +56,7 @@ class Profile:
     """Diffusion process and its loss."""
     evaluate: EvaluateConfig
     """Sampling of the test set."""
-    splits: Literal["radiodiff-r24", "radiodiff-r25"]
+    splits: Splits
     """Which maps train and test."""
 
 
@@ -90,7 +93,7 @@ _ENCODERS = {
     "vgg": "vgg16",
 }
 #: Data sets of the public code to the simulation and whether cars are an input.
-_DATA = {"radio": ("DPM", False), "IRT4": ("IRT4", False), "DPMCAR": ("DPM", True)}
+_DATA = {"radio": ("DPM", False), "DPMCAR": ("DPM", True)}
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,9 @@ class ReferenceRun:
     first_stage_weights: str | None
     """File of the autoencoder that a diffusion stage builds on."""
     initial_weights: str | None
-    """File whose U-Net the diffusion stage starts from."""
+    """File that the diffusion stage starts from, autoencoder and latent scale included."""
+    initial_unet_only: bool
+    """Take the U-Net alone from that file (``only_model``)."""
     pretrained_encoder: bool
     """Whether the condition encoder is to start from ImageNet weights."""
     resume_milestone: int
@@ -125,24 +130,42 @@ class _Section:
 
     def __init__(self, values: Any, path: str) -> None:
         if not isinstance(values, Mapping):
-            raise ValueError(f"{path} must be a section of keys, got {values!r}")
+            raise ValueError(f"{path or 'the file'} must be a section of keys, got {values!r}")
         self.values, self.path = values, path
         self.used: set[str] = set()
         self.unused: dict[str, str] = {}
         self.sections: dict[str, _Section] = {}
 
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return a value, or the default of the public code."""
-        self.used.add(key)
-        value = self.values.get(key, default)
-        return value if value is None or default is None else self._as(type(default), key, value)
+    def get(self, key: str, default: Any) -> Any:
+        """Return a value of the default's kind; the default where there is none."""
+        found = self.optional(key, type(default))
+        return default if found is None else found
 
     def need(self, key: str, kind: type) -> Any:
         """Return a value that has no default."""
-        self.used.add(key)
-        if self.values.get(key) is None:
+        found = self.optional(key, kind)
+        if found is None:
             raise ValueError(f"{self._full(key)} is missing and has no default")
-        return self._as(kind, key, self.values[key])
+        return found
+
+    def optional(self, key: str, kind: type) -> Any:
+        """Return a value of a kind, or ``None``."""
+        self.used.add(key)
+        value = self.values.get(key)
+        return None if value is None else self._as(kind, key, value)
+
+    def pair(self, key: str, default: list[int]) -> tuple[int, int]:
+        """Return two integers, rows and columns."""
+        value = self.get(key, default)
+        if len(value) != 2 or not all(type(side) is int for side in value):
+            raise ValueError(f"{self._full(key)} must be two integers, got {value!r}")
+        return value[0], value[1]
+
+    def pairs(self, key: str, default: list[list[int]]) -> tuple[tuple[int, int], ...]:
+        """Return a list of pairs of integers."""
+        value = self.get(key, default)
+        each = _Section(dict(enumerate(value)), self._full(key))
+        return tuple(each.pair(place, []) for place in each.values)
 
     def _as(self, kind: type, key: str, value: Any) -> Any:
         """Return a value if it is of a kind; PyYAML reads 5e-5 as text."""
@@ -152,13 +175,13 @@ class _Section:
         except (TypeError, ValueError):
             pass
         else:
-            if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+            if isinstance(value, kind) and (kind is not int or not isinstance(value, bool)):
                 return value
         raise ValueError(f"{self._full(key)} must be {kind.__name__}, got {value!r}")
 
     def expect(self, key: str, only: Any, why: str) -> None:
         """Refuse another value than the one that is supported; absent is fine."""
-        value = self.get(key)
+        value = self.optional(key, object)
         if value is not None and value != only:
             raise ValueError(f"{self._full(key)} must be {only!r}: {why}; got {value!r}")
 
@@ -213,7 +236,7 @@ def _autoencoder(section: _Section) -> AutoencoderConfig:
     latent_channels = sizes.need("z_channels", int)
     if section.need("embed_dim", int) != latent_channels:
         raise ValueError(
-            f"embed_dim and z_channels must agree, got {section.get('embed_dim')} and "
+            f"embed_dim and z_channels must agree, got {section.need('embed_dim', int)} and "
             f"{latent_channels}"
         )
     in_channels = sizes.need("in_channels", int)
@@ -260,22 +283,24 @@ def _unet(section: _Section, profile: Profile, swin: Mapping[str, Any] | None) -
     section.expect("cond_pe", False, "the position code it creates is never used")
     section.ignore("cond_in_dim", "cond_dim", "cond_dim_mults", "num_pos_feats")
     section.ignore("cond_feature_size", "note")
-    section.get("without_pretrain")
-    height, width = section.get("input_size", [80, 80])
+    section.get("without_pretrain", False)
+    height, width = section.pair("input_size", [80, 80])
+    if profile is R24:
+        section.ignore("DPMCARK")
     sizes = profile.unet.swin
-    if swin is not None:
-        (window,) = set(swin.get("window_size", [7, 7]))
+    if swin:
+        other = _Section(swin, "swin")
         sizes = replace(
             sizes,
-            width=swin["embed_dim"],
-            depths=tuple(swin["depths"]),
-            heads=tuple(swin["num_heads"]),
-            window=window,
-            mlp_ratio=float(swin.get("mlp_ratio", 4.0)),
+            width=other.need("embed_dim", int),
+            depths=tuple(other.need("depths", list)),
+            heads=tuple(other.need("num_heads", list)),
+            window=other.pair("window_size", [7, 7])[0],
+            mlp_ratio=other.get("mlp_ratio", 4.0),
             classifier_tail=False,
         )
     windows = [
-        tuple(tuple(pair) for pair in section.get(key, [[8, 8], [4, 4], [2, 2], [1, 1]]))
+        section.pairs(key, [[8, 8], [4, 4], [2, 2], [1, 1]])
         for key in ("window_sizes1", "window_sizes2")
     ]
     return replace(
@@ -285,7 +310,7 @@ def _unet(section: _Section, profile: Profile, swin: Mapping[str, Any] | None) -
         multipliers=tuple(section.get("dim_mults", [1, 2, 4, 4])),
         encoder=_ENCODERS[encoder],
         swin=sizes,
-        condition_mix_inputs=5 if section.get("DPMCARK", False) else 0,
+        condition_mix_inputs=5 if profile is R25 and section.get("DPMCARK", False) else 0,
         freeze_encoder=section.get("fix_bb", True),
         condition_windows=windows[0],
         feature_windows=windows[1],
@@ -363,7 +388,8 @@ def read_reference_config(
         for_training: Whether the file must say how to train; files for sampling do not.
         profile: ``R24`` or ``R25``. If ``None``, R25 for a file with the keys only R25 reads
             (``unet.DPMCARK``, ``finetune``), else R24.
-        overrides: Items ``"trainer.lr=1e-4"`` in the file's own keys.
+        overrides: Items ``"trainer.lr=1e-4"`` in the file's own keys, and in one of ours: a section
+            ``model.swin`` gives the Swin encoder another size, see `unet_config`.
         encoder_weights: torchvision's file for a pretrained condition encoder.
         perceptual_weights: File for the perceptual loss of the first stage.
 
@@ -381,18 +407,32 @@ def read_reference_config(
         values = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    for item in overrides:
-        _override(values, item)
-    root = _Section(values, "")
-    model = root.section("model")
-    root.section("trainer", required=for_training)
-    if profile is None:
-        has_r25_keys = "finetune" in values or "DPMCARK" in (model.values.get("unet") or {})
-        profile = R25 if has_r25_keys else R24
-    if "unet" in model.values:
-        run = _diffusion_run(path, root, model, profile, data_root, encoder_weights)
-    else:
-        run = _autoencoder_run(path, root, model, profile, data_root, perceptual_weights)
+    try:
+        root = _Section(values, "")
+        for item in overrides:
+            apply_override(values, item)
+        model = root.section("model")
+        if not root.section("trainer", required=for_training).values and for_training:
+            raise ValueError("section trainer is empty")
+        is_diffusion = model.values.get("unet") is not None
+        if profile is None:
+            has_r25_keys = "finetune" in values or (
+                is_diffusion and "DPMCARK" in model.section("unet").values
+            )
+            profile = R25 if has_r25_keys else R24
+        if is_diffusion:
+            run = _diffusion_run(path, root, model, profile, data_root, encoder_weights)
+        else:
+            if not for_training:  # weights are read, no loss is computed
+                model.section("lossconfig").values |= {"perceptual_weight": 0.0}
+            run = _autoencoder_run(path, root, model, profile, data_root, perceptual_weights)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if for_training and run.config.unet.condition_mix_inputs:
+        raise ConfigError(
+            f"{path}: model.unet.DPMCARK needs five condition channels, two of which are feature "
+            "maps that RadioMapSeer does not hold; such weights can be imported, not trained"
+        )
     _log_leftovers(path, root)
     return run
 
@@ -407,9 +447,9 @@ def _diffusion_run(
 ) -> ReferenceRun:
     """Read a file that trains (or samples) the latent diffusion."""
     model.expect("model_type", "const_sde", "this is the SDE of the published configurations")
-    names = ("cond_unet", "cond_unet_8bit")
-    if model.get("model_name", "cond_unet") not in names:
-        raise ValueError(f"model.model_name must be one of {names}, got {model.get('model_name')}")
+    names, name = ("cond_unet", "cond_unet_8bit"), model.get("model_name", "cond_unet")
+    if name not in names:
+        raise ValueError(f"model.model_name must be one of {names}, got {name}")
     inputs = model.get("input_keys", ["image", "cond"])
     if "image" not in inputs:
         raise ValueError(f"model.input_keys must contain 'image', got {inputs!r}")
@@ -426,7 +466,7 @@ def _diffusion_run(
         autoencoder_loss=AutoencoderLossConfig(perceptual_weight=0.0),
         data=_data(data, profile, data_root),
         autoencoder=_autoencoder(first_stage),
-        unet=_unet(unet, profile, model.get("swin", {}) or None),
+        unet=_unet(unet, profile, model.optional("swin", dict)),
         diffusion=_diffusion(model, profile, first_batch=batch_size),
         train=_training(
             trainer,
@@ -438,24 +478,27 @@ def _diffusion_run(
             ema_start=trainer.get("ema_update_after_step", 10000),
             ema_every=trainer.get("ema_update_every", 10),
             sample_before=trainer.get("test_before", True),
+            clips=True,
         ),
         evaluate=_evaluation(root.section("sampler", required=False), model, profile),
         encoder_weights_file=encoder_weights,
     )
-    initial = model.get("ckpt_path")
-    if model.get("ignore_keys", []):
-        raise ValueError("model.ignore_keys must be empty: weights are loaded whole or not at all")
-    model.get("only_model")
-    if profile is R25:
-        if initial:
-            logger.info("model.ckpt_path is ignored, as by the July 2025 code")
-        initial = root.section("finetune", required=False).get("ckpt_path")
+    if profile is R24:
+        initial = model.optional("ckpt_path", str)
+        unet_only = model.get("only_model", False)
+        if model.get("ignore_keys", []):
+            raise ValueError("model.ignore_keys must be empty: weights are loaded whole or not")
+    else:
+        model.ignore("ckpt_path", "only_model", "ignore_keys")
+        initial = root.section("finetune", required=False).optional("ckpt_path", str)
+        unet_only = False
     return ReferenceRun(
         stage="diffusion",
         profile=profile,
         config=config,
-        first_stage_weights=first_stage.get("ckpt_path"),
+        first_stage_weights=first_stage.optional("ckpt_path", str),
         initial_weights=initial,
+        initial_unet_only=unet_only,
         pretrained_encoder=not unet.get("without_pretrain", False),
         resume_milestone=trainer.get("resume_milestone", 0),
         saves_state=trainer.get("enable_resume", False),
@@ -473,7 +516,9 @@ def _autoencoder_run(
     """Read a file that trains the first stage."""
     autoencoder = _autoencoder(model)
     loss = model.section("lossconfig")
-    loss.ignore("pixelloss_weight", "logvar_init", "disc_in_channels")
+    loss.ignore("pixelloss_weight")
+    loss.expect("logvar_init", 0.0, "the log-variance is never trained, and 0 as published")
+    loss.expect("disc_in_channels", autoencoder.in_channels, "the discriminator sees the map")
     loss.expect("disc_num_layers", 3, "the published discriminator has three")
     loss.expect("disc_factor", 1.0, "disc_weight says the same")
     loss.expect("disc_loss", "hinge", "the published loss")
@@ -498,8 +543,9 @@ def _autoencoder_run(
         ema_start=100,
         ema_every=10,
         sample_before=False,
+        clips=False,
     )
-    if model.get("ckpt_path"):
+    if model.optional("ckpt_path", str):
         raise ValueError(
             "model.ckpt_path must be null: a first stage starts from random weights here; "
             "to use a trained one, name it in model.first_stage.ckpt_path of the second stage"
@@ -516,7 +562,7 @@ def _autoencoder_run(
         ),
         data=_data(data, profile, data_root),
         autoencoder=autoencoder,
-        train_autoencoder=replace(training, clip_norm=None),
+        train_autoencoder=training,
         unet=replace(profile.unet, latent_channels=autoencoder.latent_channels),
         diffusion=profile.diffusion,
         evaluate=profile.evaluate,
@@ -527,6 +573,7 @@ def _autoencoder_run(
         config=config,
         first_stage_weights=None,
         initial_weights=None,
+        initial_unet_only=False,
         pretrained_encoder=False,
         resume_milestone=0,
         saves_state=True,  # as the public first-stage trainer always does
@@ -538,8 +585,8 @@ def _data(section: _Section, profile: Profile, root: str) -> DataConfig:
     name = section.get("name", "radio")
     if name not in _DATA:
         raise ValueError(
-            f"data.name must be one of {', '.join(_DATA)}, got {name!r}: the others need files "
-            "that RadioMapSeer does not hold"
+            f"data.name must be one of {', '.join(_DATA)}, got {name!r}: the others have splits "
+            "and inputs of their own, some from files that RadioMapSeer does not hold"
         )
     simulation, cars = _DATA[name]
     if profile is R24 and name != "radio":
@@ -554,12 +601,14 @@ def _data(section: _Section, profile: Profile, root: str) -> DataConfig:
     )
 
 
-def _training(section: _Section, **fixed: Any) -> TrainConfig:
+def _training(section: _Section, *, clips: bool, **fixed: Any) -> TrainConfig:
     """Read what both trainers share; a file for sampling alone has no such section."""
     if not section.values:
         return TrainConfig(batch_size=fixed["batch_size"])
     fp16, amp = section.get("fp16", False), section.get("amp", False)
-    if fp16 and not amp:
+    clip_norm = 1.0 if clips else None  # the first stage clips after it has stepped (V1)
+    if clips and fp16 and not amp:
+        clip_norm = _UNSCALED_CLIP_NORM
         logger.info(
             "trainer.fp16 without amp: the public code computes in float32 and clips gradients "
             "that are still scaled (T11), so clip_norm is 1 / 65536"
@@ -572,7 +621,7 @@ def _training(section: _Section, **fixed: Any) -> TrainConfig:
         min_learning_rate=section.need("min_lr", float),
         rate_floor="factor",
         precision="fp16" if amp else "no",
-        clip_norm=_UNSCALED_CLIP_NORM if fp16 and not amp else 1.0,
+        clip_norm=clip_norm,
         log_every=section.get("log_freq", 100),
         sample_every=every,
         checkpoint_every=every,
@@ -590,8 +639,8 @@ def _evaluation(section: _Section, model: _Section, profile: Profile) -> Evaluat
                 f"sampler.sample_type must be slide, got {kind!r}: `whole` resizes to 416 x 416 "
                 "and fails for radio maps in the public code"
             )
-        window = tuple(section.get("crop_size", [256, 256]))
-        stride = tuple(section.get("stride", list(window)))
+        window = section.pair("crop_size", [256, 256])
+        stride = section.pair("stride", [256, 256])
     section.ignore("sample_num")
     section.ignore("use_ema", "save_folder", "ckpt_path", "target_path", why=_ELSEWHERE)
     section.ignore("use_fp16", "use_timer", "warm_up_steps", "inference_stop_idx", why=_ELSEWHERE)
@@ -602,23 +651,6 @@ def _evaluation(section: _Section, model: _Section, profile: Profile) -> Evaluat
         window=window,
         stride=stride,
     )
-
-
-def _override(values: Any, item: str) -> None:
-    """Put ``a.b=value`` into the nested mapping, in place."""
-    key, equals, text = item.partition("=")
-    if not equals:
-        raise ValueError(f"an override must read key=value, got {item!r}")
-    *sections, last = key.strip().split(".")
-    for section in sections:
-        inner = values.get(section) if isinstance(values, dict) else None
-        if not isinstance(inner, dict):
-            inner = values[section] = {}
-        values = inner
-    try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{key}: {text!r} is not valid YAML") from error
 
 
 def _log_leftovers(path: Path, root: _Section) -> None:

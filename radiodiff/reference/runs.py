@@ -1,6 +1,5 @@
 """Checkpoints of the public RadioDiff code as run folders of ours, and back."""
 
-import hashlib
 import json
 import logging
 import math
@@ -15,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from radiodiff.checkpoint import save_tensors, write_atomically
+from radiodiff.checkpoint import save_tensors, sha256, write_atomically
 from radiodiff.config import Config, load_config, save_config
 from radiodiff.losses import LPIPS_CHANNELS
 from radiodiff.models import (
@@ -50,6 +49,7 @@ _NOTE_FILE = "reference.json"
 #: Values of the switches that the public code has no counterpart for.
 _OURS_ALONE = {
     ("diffusion", "drift_skip"): "corrected",
+    ("unet", "fourier_filter"): "size_free",
     ("unet", "relation_norm"): "group",
     ("unet", "scale_logits"): True,
 }
@@ -126,7 +126,7 @@ def import_run(
         save_tensors(weights.unet, temporary / "diffusion.safetensors")
         scale = {"latent_scale": config.diffusion.latent_scale}
         write_atomically(temporary / "latents.json", json.dumps(scale))
-    digest = _sha256(Path(checkpoint))
+    digest = sha256(Path(checkpoint))
     note = {
         "profile": run.profile.name,
         "file": Path(checkpoint).name,
@@ -152,10 +152,9 @@ def save_reference_parts(weights: ReferenceWeights, run_dir: Path) -> None:
         run_dir: Receives ``autoencoder.safetensors`` and, if there is a rest,
             ``reference_rest.safetensors``.
     """
-    if weights.autoencoder is not None:
-        save_tensors(weights.autoencoder, run_dir / "autoencoder.safetensors")
     if weights.rest:
         save_tensors(weights.rest, run_dir / _REST_FILE)
+    save_tensors(weights.autoencoder, run_dir / "autoencoder.safetensors")
 
 
 def export_run(run_dir: Path, path: Path) -> int:
@@ -172,11 +171,14 @@ def export_run(run_dir: Path, path: Path) -> int:
 
     Raises:
         FileNotFoundError: If the folder is not a run or holds no weights.
+        FileExistsError: If the file exists.
         ValueError: If the run has no counterpart in the public code, or the suffix is another.
     """
     run_dir, path = Path(run_dir), Path(path)
     if path.suffix not in (".pt", ".safetensors"):
         raise ValueError(f"{path} must end in .pt or .safetensors")
+    if path.exists():
+        raise FileExistsError(f"{path} exists: name another file, or delete that one")
     if not (run_dir / "config.yaml").is_file():
         raise FileNotFoundError(f"{run_dir} is not a run folder: it has no config.yaml")
     if not (run_dir / "autoencoder.safetensors").is_file():
@@ -267,9 +269,3 @@ def parameter_counts(run: ReferenceRun) -> dict[str, int]:
     if config.unet.freeze_encoder:
         counts["trainable"] -= encoder
     return counts
-
-
-def _sha256(path: Path) -> str:
-    """Return the digest of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -60,8 +60,8 @@ _OUR_INTEGERS = (".relative_position_index", ".num_batches_tracked")
 class ReferenceWeights:
     """A file of the public code, taken apart."""
 
-    autoencoder: dict[str, Tensor] | None
-    """Autoencoder weights under our names; ``None`` if the file has none."""
+    autoencoder: dict[str, Tensor]
+    """Autoencoder weights under our names."""
     unet: dict[str, Tensor] | None
     """U-Net weights under our names; ``None`` if the file has none."""
     rest: dict[str, Tensor]
@@ -93,9 +93,15 @@ def read_weights(path: Path, which: Literal["auto", "ema", "model"] = "auto") ->
         ValueError: If it cannot be read, lacks the entry, or would run code.
     """
     content = read_tensors(path)
+    names = [str(key) for key in content if not isinstance(key, str)]
+    if names:
+        raise ValueError(f"{path} is not a checkpoint: its keys must be text, got {names[:4]}")
     if which != "model":
-        entry, prefix = content.get("ema", content), "ema_model."
-        averaged = {k.removeprefix(prefix): v for k, v in entry.items() if k.startswith(prefix)}
+        entry, prefix = content.get("ema"), "ema_model."
+        entry = entry if isinstance(entry, Mapping) else content
+        averaged = {
+            str(k).removeprefix(prefix): v for k, v in entry.items() if str(k).startswith(prefix)
+        }
         if averaged:
             return _only_tensors(averaged, path)
         if which == "ema":
@@ -103,7 +109,8 @@ def read_weights(path: Path, which: Literal["auto", "ema", "model"] = "auto") ->
                 f"{path} has no averaged weights: no key starts with {prefix} (the public code "
                 "saves them only with enable_resume)"
             )
-    return _only_tensors(content.get("model", content.get("state_dict", content)), path)
+    entries = (content.get(name) for name in ("model", "state_dict"))
+    return _only_tensors(next((entry for entry in entries if entry is not None), content), path)
 
 
 def _only_tensors(state: Any, path: Path) -> dict[str, Tensor]:
@@ -156,7 +163,7 @@ def split_weights(
 
 
 def reference_state_dict(
-    autoencoder: Mapping[str, Tensor] | None,
+    autoencoder: Mapping[str, Tensor],
     unet: Mapping[str, Tensor] | None,
     rest: Mapping[str, Tensor],
     *,
@@ -168,7 +175,7 @@ def reference_state_dict(
 
     Args:
         autoencoder: Autoencoder weights under our names.
-        unet: U-Net weights under our names.
+        unet: U-Net weights under our names; ``None`` for the first stage alone.
         rest: What else belongs into the file, under its names; wins over the networks'.
         autoencoder_config: Size of the autoencoder.
         unet_config: Size of the U-Net; ``None`` for a file of the first stage alone.
@@ -179,10 +186,8 @@ def reference_state_dict(
         goes without it again.
     """
     prefix = AUTOENCODER_PREFIX if unet_config is not None else ""
-    state: dict[str, Tensor] = {}
-    if autoencoder is not None:
-        names = autoencoder_names(autoencoder_config)
-        state |= {f"{prefix}{names.theirs(key)}": value for key, value in autoencoder.items()}
+    names = autoencoder_names(autoencoder_config)
+    state = {f"{prefix}{names.theirs(key)}": value for key, value in autoencoder.items()}
     if unet is not None and unet_config is not None:
         names = unet_names(unet_config)
         state |= {f"{UNET_PREFIX}{names.theirs(key)}": value for key, value in unet.items()}
