@@ -20,6 +20,8 @@ from radiodiff.config import Config, ConfigError
 from radiodiff.ema import EMA
 from radiodiff.experiment import check_run, train_run
 from radiodiff.reference import (
+    R25,
+    UNET_PREFIX,
     ReferenceRun,
     parameter_counts,
     read_weights,
@@ -174,6 +176,10 @@ def _place_first_stage(
         write_atomically(run_dir / "latents.json", json.dumps(scale))
     own = run.initial_weights and not run.initial_unet_only
     logger.info("first stage from %s", run.initial_weights if own else run.first_stage_weights)
+    if run.profile is R25 and not config.unet.condition_mix_inputs:
+        # July 2025 owns this layer for five condition channels whether it is used or not.
+        for part, shape in (("weight", (3, 5, 1, 1)), ("bias", (3,))):
+            weights.rest.setdefault(f"{UNET_PREFIX}init_conv_carK.{part}", torch.zeros(shape))
     save_reference_parts(weights, run_dir)
     write_atomically(note, json.dumps(sources))
     return initial

@@ -254,6 +254,23 @@ def test_first_stage_alone_makes_a_run_of_one_stage(tmp_path):
         assert same(read_weights(tmp_path / name), states[1])
 
 
+@pytest.mark.parametrize("profile", [R24, R25], ids=["R24", "R25"])
+def test_weights_tell_their_profile(tmp_path, profile):
+    """Whatever the file of the configuration looks like: only R25 trained the filter."""
+    _, state = small_state(profile)
+    torch.save(state, tmp_path / "model.pt")
+    for file in ("radio_train.yaml", "radio_train_r25.yaml"):
+        run = import_run(
+            tmp_path / "model.pt", FILES / file, tmp_path / f"run-{file}", overrides=SMALL
+        )
+        assert run.profile is profile
+        assert run.config.unet.fourier_filter == profile.unet.fourier_filter
+    other = R24 if profile is R25 else R25
+    options = {"overrides": SMALL, "profile": other}
+    run = import_run(tmp_path / "model.pt", FILES / file, tmp_path / "asked", **options)
+    assert run.profile is other
+
+
 @pytest.mark.slow
 def test_full_size_checkpoint_needs_little_memory(tmp_path):
     """1.19 GB there and back; three times that much memory is the limit for each direction."""

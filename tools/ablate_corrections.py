@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from scipy.stats import t
 from torch.utils.data import DataLoader
 
 from radiodiff import units
@@ -162,7 +163,7 @@ def main() -> None:
         "shared_maps": shared_maps(),
         "commit": current_commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "device": f"{platform.machine()}, torch threads: {torch.get_num_threads()}",
         "versions": {name: version(name) for name in ("radiodiff", "torch", "numpy")},
         "wall_time_s": round(time.monotonic() - began, 1),
         "config": yaml.safe_load(config_text(config)),
@@ -327,6 +328,7 @@ def format_ablation(result: dict[str, Any]) -> str:
     def values(name: str, key: str) -> np.ndarray:
         return np.array([seed[key] for seed in rows[name]["values"]])
 
+    clear: list[str] = []
     lines = ["| fault | undone | loss | RMSE [dB] | change of RMSE [dB] |", "|---|---|---|---|---|"]
     for name, row in rows.items():
         first = any("autoencoder" in switch for switch in row["switches"])
@@ -336,8 +338,11 @@ def format_ablation(result: dict[str, Any]) -> str:
         if row["fault"]:
             key = "reconstruction_rmse_db" if first else "rmse_db"
             difference = error - values(row["against"], key)
-            spread = difference.std(ddof=1) if len(difference) > 1 else float("nan")
+            spread = difference.std(ddof=1) if len(difference) > 1 else float("inf")
             change = f"{difference.mean():+.2f} ± {spread:.2f}"
+            half_width = t.ppf(0.975, max(len(difference) - 1, 1)) * spread / len(difference) ** 0.5
+            if abs(difference.mean()) > half_width:
+                clear.append(f"{row['fault']} ({row['what']})")
         what = row["what"] + (" (first stage)" if first else "")
         lines.append(f"| {row['fault']} | {what} | {loss} | {error.mean():.2f} | {change} |")
     base = values(BASE, "reconstruction_rmse_db").mean()
@@ -349,6 +354,10 @@ def format_ablation(result: dict[str, Any]) -> str:
         "deviation over seeds of the paired difference, above 0 where undoing the correction costs "
         f"accuracy. Reconstructions of the first stage with all corrections: {base:.2f} dB. "
         f"Commit {result['commit'][:7]}, {result['device']}.",
+        "",
+        "The change exceeds what the seeds vary (95 % interval of Student's t excludes 0) for: "
+        + ("; ".join(clear) or "none")
+        + ".",
         "",
         "Without effect on the numbers, checked by running both:",
         "",

@@ -23,6 +23,7 @@ from radiodiff.reference.runs import (
     save_reference_parts,
 )
 from radiodiff.reference.weights import (
+    UNET_PREFIX,
     ReferenceWeights,
     autoencoder_state_dict,
     read_weights,
@@ -35,6 +36,7 @@ __all__ = [
     "PROFILES",
     "R24",
     "R25",
+    "UNET_PREFIX",
     "Names",
     "Profile",
     "ReferenceRun",

@@ -24,9 +24,10 @@ from radiodiff.models import (
     VGG16Features,
     parameter_count,
 )
-from radiodiff.reference.config import R25, Profile, ReferenceRun, read_reference_config
+from radiodiff.reference.config import R24, R25, Profile, ReferenceRun, read_reference_config
 from radiodiff.reference.weights import (
     AUTOENCODER_PREFIX,
+    UNET_PREFIX,
     ReferenceWeights,
     read_weights,
     reference_state_dict,
@@ -76,7 +77,8 @@ def import_run(
         config_file: The YAML file that it was trained (or is sampled) with.
         run_dir: Folder to make; must not exist.
         data_root: Dataset folder to note in the run's configuration.
-        profile: State of the public code; told from the file if ``None``.
+        profile: State of the public code; told from the weights if ``None``: R25 owns a layer
+            that R24 does not. In R24 the frequency filter of such a network was never trained.
         overrides: Changes in the file's own keys, ``"model.unet.dim=64"``.
         which: Averaged weights or not, see `read_weights`.
 
@@ -91,15 +93,16 @@ def import_run(
     run_dir = Path(run_dir)
     if run_dir.exists():
         raise FileExistsError(f"{run_dir} exists: name another folder, or delete that one")
+    state = read_weights(checkpoint, which)
     run = read_reference_config(
         config_file,
         data_root=data_root,
         for_training=False,
-        profile=profile,
+        profile=profile or _profile_of(state),
         overrides=overrides,
     )
     weights = split_weights(
-        read_weights(checkpoint, which),
+        state,
         run.config.autoencoder,
         run.config.unet if run.stage == "diffusion" else None,
     )
@@ -142,6 +145,13 @@ def import_run(
     write_atomically(temporary / "sessions.json", json.dumps([session], indent=1))
     temporary.rename(run_dir)
     return replace(run, config=config)
+
+
+def _profile_of(state: Mapping[str, Tensor]) -> Profile | None:
+    """Return which state of the public code a whole file is of; ``None`` for a first stage."""
+    if not any(key.startswith(UNET_PREFIX) for key in state):
+        return None
+    return R25 if f"{UNET_PREFIX}init_conv_carK.weight" in state else R24
 
 
 def save_reference_parts(weights: ReferenceWeights, run_dir: Path) -> None:

@@ -19,6 +19,8 @@ from radiodiff.models.swin import relative_position_index
 from radiodiff.reference.names import Names, autoencoder_names, unet_names
 
 __all__ = [
+    "AUTOENCODER_PREFIX",
+    "UNET_PREFIX",
     "ReferenceWeights",
     "autoencoder_state_dict",
     "read_weights",
@@ -27,8 +29,8 @@ __all__ = [
     "unet_state_dict",
 ]
 
-AUTOENCODER_PREFIX = "first_stage_model."
-UNET_PREFIX = "model."
+#: Where the two networks stand in a whole ``LatentDiffusion``.
+AUTOENCODER_PREFIX, UNET_PREFIX = "first_stage_model.", "model."
 
 #: Buffers of a DDPM schedule that the constant SDE never uses.
 _SCHEDULE_BUFFERS = (

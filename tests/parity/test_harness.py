@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHARED
 from tests.parity.sets import KINDS, outputs
 from tests.parity.vectors import COMMITTED, Answer, VectorFolder, copy_sets
 
@@ -144,3 +144,14 @@ def test_comparison():
     assert ours(0.0, 0.5, 0.0, scale=torch.ones(3)).bound == pytest.approx(0.010002)
     with pytest.raises(AssertionError, match=r"expected shape \(3,\), got \(2,\)"):
         vectors.compare("a", Answer(torch.zeros(2)))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (SHARED / "vectors" / "manifest.json").exists(),
+    reason="the whole folder of vectors not found in ../shared/vectors",
+)
+def test_the_whole_folder_passes():
+    """All sets, the small U-Net and its gradients among them, which the committed choice lacks."""
+    failed, printed = run(SHARED / "vectors")
+    assert not failed, printed[-3000:]
