@@ -339,7 +339,7 @@ def format_ablation(result: dict[str, Any]) -> str:
             key = "reconstruction_rmse_db" if first else "rmse_db"
             difference = error - values(row["against"], key)
             spread = difference.std(ddof=1) if len(difference) > 1 else float("inf")
-            change = f"{difference.mean():+.2f} ± {spread:.2f}"
+            change = f"{difference.mean():+z.2f} ± {spread:.2f}"
             half_width = t.ppf(0.975, max(len(difference) - 1, 1)) * spread / len(difference) ** 0.5
             if abs(difference.mean()) > half_width:
                 clear.append(f"{row['fault']} ({row['what']})")
