@@ -159,8 +159,8 @@ def read_tensors(path: Path) -> dict[str, Any]:
             f"{path} is refused: it holds more than tensors and plain values, and reading it "
             f"could run code ({reason}). Save its state dict alone: torch.save(model.state_dict())"
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is not a PyTorch file: {error}") from error
+    except Exception as error:  # what is no pickle at all fails in any way
+        raise ValueError(f"{path} is not a PyTorch file: {error!r}") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path} must hold a dictionary, got {type(state).__name__}")
     return state

@@ -394,6 +394,24 @@ def test_files_that_hold_no_state_dict(tmp_path, content, message):
         read_weights(tmp_path / "file.pt")
 
 
+def test_the_yaml_file_of_the_other_stage_is_told(tmp_path):
+    run, state = small_state()
+    with pytest.raises(ValueError, match="holds both stages"):
+        split_weights(state, run.config.autoencoder, None)
+    prefix = "first_stage_model."
+    first = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    with pytest.raises(ValueError, match="holds the first stage alone"):
+        split_weights(first, run.config.autoencoder, run.config.unet)
+
+
+@pytest.mark.parametrize("text", [b"hello", b"\x80\x04", b"a: 1", b"", b"(", b"PK\x03\x04"])
+def test_what_is_no_weights_file_is_one_line(tmp_path, text, capsys):
+    (tmp_path / "text.pt").write_bytes(text)
+    words = ["import", str(tmp_path / "text.pt"), "--config", str(FILES / "radio_train.yaml")]
+    assert main(["reference", *words, "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("radiodiff: error: ")
+
+
 def test_damaged_and_missing_files(tmp_path):
     for name in ("file.pt", "file.safetensors"):
         with pytest.raises(FileNotFoundError, match="no file"):

@@ -156,7 +156,12 @@ def split_weights(
     for part in taken:
         rest |= part.rest
     used = set(rest).union(*(part.used for part in taken))
-    problems = [problem for part in taken for problem in part.problems]
+    is_whole = any(key.startswith(UNET_PREFIX) for key in reference)
+    problems = []
+    if is_whole != (unet is not None):
+        held = "both stages" if is_whole else "the first stage alone"
+        problems.append(f"the file holds {held}: name the YAML file that goes with it")
+    problems += [problem for part in taken for problem in part.problems]
     problems += [f"unexpected: {key}" for key in reference if key not in used]
     _raise_if(problems)
     first = taken[0].state
@@ -213,8 +218,7 @@ def autoencoder_state_dict(
     Raises:
         ValueError: If keys are missing or unexpected, or shapes differ; all are listed.
     """
-    whole = any(key.startswith(AUTOENCODER_PREFIX) for key in reference)
-    prefix = AUTOENCODER_PREFIX if whole else ""
+    prefix = _prefix_in(reference, AUTOENCODER_PREFIX)
     part = _take_autoencoder(reference, prefix, config or AutoencoderConfig())
     return part.whole(reference, prefix)
 
@@ -234,9 +238,13 @@ def unet_state_dict(reference: Mapping[str, Tensor], config: UNetConfig) -> dict
     Raises:
         ValueError: If keys are missing or unexpected, or shapes differ; all are listed.
     """
-    whole = any(key.startswith(UNET_PREFIX) for key in reference)
-    prefix = UNET_PREFIX if whole else ""
+    prefix = _prefix_in(reference, UNET_PREFIX)
     return _take_unet(reference, prefix, config).whole(reference, prefix)
+
+
+def _prefix_in(reference: Mapping[str, Tensor], prefix: str) -> str:
+    """Return the prefix if a file has it, as whole files do."""
+    return prefix if any(key.startswith(prefix) for key in reference) else ""
 
 
 @dataclass(frozen=True)
