@@ -1,7 +1,7 @@
 """Datasets: every source gives the same sample type, `RadioMapSample`."""
 
+from radiodiff.data.images import DatasetError
 from radiodiff.data.radiomapseer import (
-    DatasetError,
     RadioMapSample,
     RadioMapSeer,
     Splits,

@@ -8,14 +8,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from radiodiff import units
+from radiodiff.data.images import DatasetError, read_gray
 
 __all__ = [
-    "DatasetError",
     "RadioMapSample",
     "RadioMapSeer",
     "Splits",
@@ -38,10 +37,6 @@ _SPLIT_BOUNDS = {
 }
 
 logger = logging.getLogger(__name__)
-
-
-class DatasetError(Exception):
-    """A dataset folder that is missing, incomplete or broken; says where and what to do."""
 
 
 class RadioMapSample(NamedTuple):
@@ -226,7 +221,7 @@ class RadioMapSeer(Dataset[RadioMapSample]):
             DatasetError: If a file is missing, unreadable or of another size; names the file.
         """
         map_id, transmitter = self.pairs[index]
-        gray = _read_gray(self.gain_dir / f"{map_id}_{transmitter}.png")
+        gray = read_gray(self.gain_dir / f"{map_id}_{transmitter}.png")
         buildings = self._read_buildings(map_id)
         if buildings.shape != gray.shape:
             raise DatasetError(
@@ -236,7 +231,7 @@ class RadioMapSeer(Dataset[RadioMapSample]):
         building_mask = buildings > 127
         channels = [building_mask, self._transmitter_map(map_id, transmitter, gray.shape)]
         if self.cars:
-            cars = _read_gray(self.cars_dir / f"{map_id}.png")
+            cars = read_gray(self.cars_dir / f"{map_id}.png")
             if cars.shape != gray.shape:
                 raise DatasetError(
                     f"{self.cars_dir / f'{map_id}.png'} is {cars.shape}, the gain is {gray.shape}"
@@ -254,7 +249,7 @@ class RadioMapSeer(Dataset[RadioMapSample]):
         result = np.zeros(shape, dtype=bool)
         positions = self._read_antennas(map_id)
         if positions is None:
-            image = _read_gray(self.root / "png" / "antennas" / f"{map_id}_{transmitter}.png")
+            image = read_gray(self.root / "png" / "antennas" / f"{map_id}_{transmitter}.png")
             result[np.unravel_index(image.argmax(), image.shape)] = True
             return result
         if transmitter >= len(positions):
@@ -280,7 +275,7 @@ class RadioMapSeer(Dataset[RadioMapSample]):
     def _read_buildings(self, map_id: int) -> np.ndarray:
         """Building image of a tile, kept: every transmitter of the tile shares it."""
         if map_id not in self._buildings:
-            self._buildings[map_id] = _read_gray(self.building_dir / f"{map_id}.png")
+            self._buildings[map_id] = read_gray(self.building_dir / f"{map_id}.png")
         return self._buildings[map_id]
 
     def _read_antennas(self, map_id: int) -> list[list[float]] | None:
@@ -320,16 +315,3 @@ def _parse_name(path: Path) -> tuple[int, int]:
         raise DatasetError(
             f"{path} is not named <map>_<transmitter>.png: move it out of the folder"
         ) from None
-
-
-def _read_gray(path: Path) -> np.ndarray:
-    """Return an 8-bit gray image, shape ``(h, w)``."""
-    try:
-        with Image.open(path) as image:
-            if image.mode != "L":
-                raise DatasetError(f"{path} must be 8-bit gray (mode L), got mode {image.mode}")
-            return np.array(image)
-    except FileNotFoundError:
-        raise DatasetError(f"no file {path}: the dataset is incomplete") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise DatasetError(f"cannot read {path}: {error}; fetch or make it again") from error
