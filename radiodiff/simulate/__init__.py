@@ -16,6 +16,8 @@ from radiodiff.simulate.cities import (
 )
 from radiodiff.simulate.dataset import city_of_map, simulate_dataset
 from radiodiff.simulate.dominant_path import DominantPath, DominantPathConstants, PathMap
+from radiodiff.simulate.outlines import dataset_outlines, read_antennas, read_outlines
+from radiodiff.simulate.visibility import line_of_sight_mask
 
 __all__ = [
     "ATTRIBUTION",
@@ -26,9 +28,13 @@ __all__ = [
     "PathMap",
     "city_of_map",
     "city_tile",
+    "dataset_outlines",
+    "line_of_sight_mask",
     "load_city",
     "place_transmitters",
     "procedural_tile",
     "rasterize",
+    "read_antennas",
+    "read_outlines",
     "simulate_dataset",
 ]

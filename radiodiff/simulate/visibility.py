@@ -12,11 +12,13 @@ depend on how many are made at the same time. Compiled code is cached per file: 
 here, delete ``__pycache__``, or `radiodiff.simulate.dominant_path` goes on with the old loops.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numba
 import numpy as np
 import shapely
+from shapely import Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
@@ -26,6 +28,7 @@ __all__ = [
     "find_corners",
     "find_walls",
     "is_visible",
+    "line_of_sight_mask",
     "nearest_walls",
     "visible_spans",
 ]
@@ -100,7 +103,8 @@ def find_corners(geometry: BaseGeometry, extent_m: float) -> Corners:
 def _rings(geometry: BaseGeometry) -> list[np.ndarray]:
     """Return the vertices of every ring, shape ``(n, 2)``, with the building on the left."""
     rings = []
-    for polygon in map(orient, shapely.get_parts(geometry)):
+    parts = [part for part in shapely.get_parts(geometry) if part.geom_type == "Polygon"]
+    for polygon in map(orient, parts):
         for ring in (polygon.exterior, *polygon.interiors):
             points = shapely.get_coordinates(ring)[:-1]
             # Vertices closer than a millimetre would give walls without a direction.
@@ -109,6 +113,33 @@ def _rings(geometry: BaseGeometry) -> list[np.ndarray]:
             if len(points) >= 3:
                 rings.append(points)
     return rings
+
+
+def line_of_sight_mask(
+    buildings: Sequence[Polygon],
+    transmitter_m: tuple[float, float],
+    size: int,
+    cell_size_m: float,
+) -> np.ndarray:
+    """Return which cell centres a transmitter sees, bool, shape ``(size, size)``.
+
+    Args:
+        buildings: Outlines [m], y up; clipped to the tile, overlaps are merged.
+        transmitter_m: Position ``(x, y)`` [m] on open ground.
+        size: Cells along each side of the tile.
+        cell_size_m: Side of a cell [m].
+    """
+    extent_m = size * cell_size_m
+    geometry = shapely.union_all(list(buildings)).intersection(
+        shapely.box(0, 0, extent_m, extent_m)
+    )
+    walls = find_walls(geometry, extent_m)
+    source = np.array(transmitter_m, np.float64)
+    _, sectors = nearest_walls(walls, source[0], source[1])
+    seen = np.zeros((size, size), dtype=bool)
+    for row, start, stop in visible_spans(walls, sectors, source, size, cell_size_m):
+        seen[row, start:stop] = True
+    return seen
 
 
 @numba.njit(cache=True)
