@@ -1,6 +1,9 @@
-"""Command line: ``radiodiff simulate``, ``train``, ``sample``, ``evaluate`` and ``reference``."""
+"""Command line: ``radiodiff simulate``, ``data``, ``train``, ``sample``, ``evaluate``..."""
 
 import argparse
+import dataclasses
+import difflib
+import json
 import logging
 import os
 import sys
@@ -8,10 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from radiodiff import __version__
-from radiodiff.config import DataConfig, load_config, project_path
-from radiodiff.data import DatasetError
+from radiodiff.config import DataConfig, load_config, load_simulate_config, project_path
+from radiodiff.data import (
+    DatasetError,
+    RadioMapSeer,
+    format_report,
+    pack_dataset,
+    verify_dataset,
+)
+from radiodiff.data.splits import read_manifest
 from radiodiff.evaluate import format_table
 from radiodiff.experiment import (
+    current_commit,
     default_run_dir,
     evaluate_run,
     log_progress,
@@ -19,16 +30,19 @@ from radiodiff.experiment import (
     show_log,
     train_run,
 )
+from radiodiff.plots import plot_sample
 from radiodiff.reference import PROFILES, export_run, import_run, read_reference_config
 from radiodiff.reference_training import train_reference_run
-from radiodiff.simulate import CITY_NAMES, simulate_dataset
+from radiodiff.simulate import CITY_NAMES, VARIANTS, simulate_dataset, simulate_outlines
 from radiodiff.trainer import NonFiniteLossError, process_state
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0, 1 (training failed), 2 (bad input) or 130.
+    """Run one command and return its exit status.
+
+    0; 1 (training failed, or a dataset is not sound); 2 (bad input); 130 (interrupted).
 
     Args:
         arguments: Words after ``radiodiff``; those of the process if ``None``.
@@ -38,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
         logging.getLogger("radiodiff").setLevel(logging.ERROR)
     try:
-        options.run(options)
+        status = options.run(options)
     except (ValueError, OSError, ImportError, DatasetError) as error:
         print(f"radiodiff: error: {error}", file=sys.stderr)
         return 2
@@ -46,9 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"radiodiff: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("radiodiff: interrupted; train and simulate go on when called again", file=sys.stderr)
+        print(
+            "radiodiff: interrupted; train, simulate and data pack go on when called again",
+            file=sys.stderr,
+        )
         return 130
-    return 0
+    return status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,18 +73,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    simulate = commands.add_parser("simulate", help="simulate a dataset in RadioMapSeer's layout")
-    simulate.add_argument("--out", type=Path, required=True, help="folder of the dataset")
-    simulate.add_argument("--maps", type=int, required=True, help="city tiles")
-    simulate.add_argument("--transmitters", type=int, required=True, help="transmitters per tile")
-    simulate.add_argument("--size", type=int, default=256, help="cells along a side (256)")
-    simulate.add_argument("--cell", type=float, default=1.0, help="side of a cell [m] (1.0)")
-    simulate.add_argument("--seed", type=int, default=0, help="seed (0)")
-    simulate.add_argument("--workers", type=int, default=1, help="processes (1)")
-    simulate.add_argument(
-        "--cities", default=",".join(CITY_NAMES), help="comma-separated, of: %(default)s"
+    _add_simulate(
+        commands.add_parser(
+            "simulate",
+            help="simulate radio maps in RadioMapSeer's layout",
+            description="Simulate a dataset described by --config or by --maps, --transmitters "
+            "and the rest, or the radio maps of one city given by --outlines and --antennas.",
+        )
     )
-    simulate.set_defaults(run=_simulate)
+    _add_data_commands(commands.add_parser("data", help="check, show and pack a dataset"))
 
     train = commands.add_parser("train", help="train a run, or go on with it")
     source = train.add_mutually_exclusive_group(required=True)
@@ -131,8 +145,71 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="score a run against baselines")
     evaluate.add_argument("--run-dir", "--run", type=Path, required=True, help="run folder")
     evaluate.add_argument("--out", type=Path, help="results folder (results/<name>)")
+    evaluate.add_argument(
+        "--allow-leak",
+        action="store_true",
+        help="judge although judged maps are in another split too; recorded in metrics.json",
+    )
     evaluate.set_defaults(run=_evaluate)
     return parser
+
+
+def _add_simulate(simulate: argparse.ArgumentParser) -> None:
+    simulate.add_argument("--out", type=Path, help="folder to write (data/<name> with --config)")
+    simulate.add_argument("--workers", type=int, help="processes (1)")
+    dataset = simulate.add_argument_group("a dataset")
+    dataset.add_argument("--config", help="YAML file, or a name in configs/data/")
+    dataset.add_argument("--maps", type=int, help="city tiles")
+    dataset.add_argument("--transmitters", type=int, help="transmitters per tile")
+    dataset.add_argument("--seed", type=int, help="seed (0)")
+    dataset.add_argument("--cities", help=f"comma-separated, of: {','.join(CITY_NAMES)}")
+    city = simulate.add_argument_group("a city of your own")
+    city.add_argument("--outlines", type=Path, metavar="JSON", help="rings of buildings [cells]")
+    city.add_argument("--antennas", type=Path, metavar="JSON", help="list of [x, y] [cells], y up")
+    city.add_argument("--antenna-ids", help="which of them, comma-separated, from 0 (all)")
+    city.add_argument(
+        "--shift",
+        type=float,
+        help="added to the outlines' coordinates [cells] (-0.5, as RadioMapSeer's need)",
+    )
+    both = simulate.add_argument_group("both, not with --config")
+    both.add_argument("--size", type=int, help="cells along a side (256)")
+    both.add_argument("--cell", type=float, help="side of a cell [m] (1.0)")
+    both.add_argument("--variants", help=f"comma-separated, of: {','.join(VARIANTS)} (DPM)")
+    simulate.set_defaults(run=_simulate)
+
+
+def _add_data_commands(data: argparse.ArgumentParser) -> None:
+    verbs = data.add_subparsers(required=True, metavar="VERB")
+    verify = verbs.add_parser("verify", help="is a dataset whole and sound? Exit status 1 if not")
+    verify.add_argument("root", type=Path, help="dataset folder")
+    verify.add_argument("--json", action="store_true", help="print the whole report as JSON")
+    verify.add_argument(
+        "--sample", type=int, metavar="N", help="read N images of each folder, not all"
+    )
+    verify.set_defaults(run=_verify)
+    show = verbs.add_parser("show", help="draw one sample as a picture")
+    show.add_argument("root", type=Path, help="dataset folder")
+    show.add_argument("name", help="<map>_<transmitter>, e.g. 3_17")
+    show.add_argument(
+        "--simulation",
+        choices=("DPM", "IRT2", "IRT4", "carsDPM", "carsIRT2", "carsIRT4"),
+        default="DPM",
+        help="target (DPM)",
+    )
+    show.add_argument("--out", type=Path, help="picture (<name>_<simulation>.png)")
+    show.set_defaults(run=_show)
+    pack = verbs.add_parser("pack", help="decode all images once, for faster training")
+    pack.add_argument("root", type=Path, help="dataset folder")
+    pack.add_argument("--out", type=Path, help="folder of the packs (ROOT/packed)")
+    pack.add_argument("--workers", type=int, default=1, help="processes (1)")
+    pack.add_argument(
+        "--folder",
+        dest="folders",
+        action="append",
+        help="image folder, e.g. gain/DPM; may be repeated (all of gain/ and png/)",
+    )
+    pack.set_defaults(run=_pack)
 
 
 def _absolute(path: str) -> str:
@@ -159,18 +236,102 @@ def _add_reference_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> None:
-    simulate_dataset(
-        options.out,
-        maps=options.maps,
-        transmitters=options.transmitters,
-        size=options.size,
-        cell_size_m=options.cell,
-        seed=options.seed,
-        workers=options.workers,
-        cities=options.cities.split(","),
-        progress=log_progress("simulated %d of %d city tiles"),
+    of_dataset = ("maps", "transmitters", "seed", "cities")
+    of_city = ("antennas", "antenna_ids", "shift")
+    of_both = ("size", "cell", "variants")
+    if options.config is not None:
+        _refuse(options, "--config", "outlines", *of_dataset, *of_city, *of_both)
+        settings = dataclasses.asdict(load_simulate_config(options.config))
+        out = options.out or project_path(Path("data") / Path(options.config).stem)
+    else:
+        settings = {
+            {"cell": "cell_size_m", "shift": "shift_cells"}.get(name, name): value
+            for name in (*of_dataset, *of_city, *of_both)
+            if (value := getattr(options, name)) is not None
+        }
+        for name in {"cities", "variants", "antenna_ids"} & settings.keys():
+            settings[name] = settings[name].split(",")
+        out = options.out
+        if out is None:
+            raise ValueError("--out is needed: which folder shall receive the maps?")
+    if options.outlines is not None:
+        _refuse(options, "--outlines", "workers", *of_dataset)
+        if options.antennas is None:
+            raise ValueError("--outlines needs --antennas: where do the transmitters stand?")
+        settings["antenna_ids"] = _numbers("--antenna-ids", settings.get("antenna_ids"))
+        progress = log_progress("simulated %d of %d transmitters")
+        for path in simulate_outlines(out, options.outlines, progress=progress, **settings):
+            print(path)
+        return
+    _refuse(options, "--outlines", *of_city, present=False)
+    missing = [name for name in ("maps", "transmitters") if name not in settings]
+    if missing:
+        raise ValueError(
+            f"--{missing[0]} is needed; or name --config, or --outlines with --antennas"
+        )
+    if options.workers is not None:
+        settings["workers"] = options.workers
+    progress = log_progress("simulated %d of %d city tiles")
+    simulate_dataset(out, **settings, commit=current_commit(), progress=progress)
+    print(f"dataset: {out}")
+
+
+def _refuse(options: argparse.Namespace, option: str, *names: str, present: bool = True) -> None:
+    """Raise if an option was given that another excludes, or that means nothing without it."""
+    for name in names:
+        if getattr(options, name) is not None:
+            relation = "does not go with" if present else "belongs to"
+            raise ValueError(f"--{name.replace('_', '-')} {relation} {option}")
+
+
+def _numbers(option: str, words: Sequence[str] | None) -> list[int] | None:
+    try:
+        return None if words is None else [int(word) for word in words]
+    except ValueError:
+        raise ValueError(f"{option} must be numbers with commas, got {','.join(words)}") from None
+
+
+def _verify(options: argparse.Namespace) -> int:
+    progress = log_progress("checked %d of %d files")
+    report = verify_dataset(options.root, sample=options.sample, progress=progress)
+    print(json.dumps(report, indent=1) if options.json else format_report(report))
+    return 0 if report["verdict"] == "sound" else 1
+
+
+def _show(options: argparse.Namespace) -> None:
+    has_cars = options.simulation.startswith("cars")
+    dataset = RadioMapSeer(
+        options.root, "all", simulation=options.simulation.removeprefix("cars"), cars=has_cars
     )
-    print(f"dataset: {options.out}")
+    names = [f"{map_id}_{transmitter}" for map_id, transmitter in dataset.pairs]
+    if options.name not in names:
+        close = difflib.get_close_matches(options.name, names) or names[:3]
+        raise ValueError(
+            f"no sample {options.name} in {dataset.gain_dir}, with {len(names)} radio maps of "
+            f"{len(dataset.maps)} tiles; is it one of {', '.join(close)}?"
+        )
+    sample = dataset[names.index(options.name)]
+    manifest = read_manifest(options.root) or {}
+    figure = plot_sample(
+        sample,
+        title=f"{options.name}, {options.simulation}",
+        cell_size_m=manifest.get("parameters", {}).get("cell_size_m", 1.0),
+        cars_mask=sample.condition[2].numpy() > 0 if has_cars else None,
+    )
+    out = options.out or Path(f"{options.name}_{options.simulation}.png")
+    figure.savefig(out, dpi=110)
+    print(f"picture: {out}")
+
+
+def _pack(options: argparse.Namespace) -> None:
+    out = pack_dataset(
+        options.root,
+        folders=options.folders,
+        out=options.out,
+        workers=options.workers,
+        progress=log_progress("packed %d of %d images"),
+    )
+    print(f"packs: {out}")
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -232,7 +393,8 @@ def _export(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     results_dir = options.out or project_path("results") / options.run_dir.resolve().name
-    print(format_table(evaluate_run(options.run_dir, results_dir)))
+    result = evaluate_run(options.run_dir, results_dir, allow_leak=options.allow_leak)
+    print(format_table(result))
     print(f"figure:  {results_dir / 'predictions.png'}")
     print(f"metrics: {results_dir / 'metrics.json'}")
     print(f"run:     {options.run_dir}")

@@ -13,22 +13,26 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from radiodiff.data import Splits
+from radiodiff.data import Simulation, Splits
 from radiodiff.diffusion import DiffusionConfig
 from radiodiff.models import AutoencoderConfig, UNetConfig
 from radiodiff.sampler import reference_schedule
+from radiodiff.simulate import Variant
 
 __all__ = [
     "AutoencoderLossConfig",
     "Config",
     "ConfigError",
     "DataConfig",
+    "EdgesConfig",
     "EvaluateConfig",
     "SimulateConfig",
     "TrainConfig",
+    "build_config",
     "check_parameters",
     "config_text",
     "load_config",
+    "load_simulate_config",
     "project_path",
     "save_config",
 ]
@@ -54,25 +58,108 @@ class SimulateConfig:
     """Seed of tiles and transmitters."""
     workers: int = 2
     """Processes; the result does not depend on it."""
+    variants: tuple[Variant, ...] = ("DPM",)
+    """Which maps to make: propagation models without and with cars."""
+
+
+@dataclass(frozen=True)
+class EdgesConfig:
+    """How pictures and their edges are cropped for training."""
+
+    crop_size: tuple[int, int] = (320, 320)
+    """Sides of a crop [cells]."""
+    crop: Literal["random", "resized"] = "random"
+    """Cut out a window of these sides, or one of a quarter to all of the area and resize it."""
+    flip: bool = True
+    """Mirror left and right with probability one half."""
+    crops: int = 100
+    """Different crops of each picture."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Where the maps are and which of them are used."""
 
+    source: Literal["radiomapseer", "radiomap3dseer", "edges"] = "radiomapseer"
+    """What lies in ``root``: maps in RadioMapSeer's layout, real or simulated; RadioMap3DSeer; or
+    pictures with edges, in ``image/`` and ``edge/``, and ``test/``, pictures to draw edges for."""
     root: str = "data/RadioMapSeer"
     """Dataset folder; a relative path counts from the project's root."""
-    simulation: Literal["DPM", "IRT2", "IRT4"] = "DPM"
-    """Propagation model of the target maps."""
+    simulation: Simulation = "DPM"
+    """Propagation model of the target maps; ``mix`` weighs IRT2 against DPM at random."""
+    irt2_max_weight: float = 1.0
+    """Largest weight of IRT2 in a ``mix``."""
     cars: bool = False
     """Use the maps with cars, and cars as a third condition channel."""
+    hide_cars: bool = False
+    """Leave that channel out: cars shape the maps, but the network does not know them."""
+    missing_buildings: int = 0
+    """Buildings that are missing in the condition, 0 to 4."""
+    measurements: tuple[int, int] | None = None
+    """Fewest and most cells of a map whose gray level is given as a condition channel; ``null``
+    for no such channel. RadioUNet: 1 to 300."""
+    measure_anywhere: bool = False
+    """Measure inside buildings too, as RadioUNet does; else outdoors only."""
+    k2_channels: int = 0
+    """Condition channels with the k² map of the target, 0, 1 or 2 (twice the same, as the public
+    code). They are computed from the answer, so a score needs ``allow_leak``."""
+    byte_channels: int = 0
+    """Leading condition channels that the network is given as 0 to 255 instead of 0 to 1, as the
+    public code does by mistake where there are k² maps (X2)."""
+    threshold: float = 0.0
+    """Gray level below which maps hold 0, the rest stretched to [0, 1]: RadioUNet's scale at 0.2;
+    0 leaves maps as they are. Scores are not taken on another scale."""
+    seed: int = 0
+    """Seed of what is drawn for each map (weight of a mix, missing buildings, measurements, crops);
+    the ``seed`` of the run does not change them."""
     splits: Splits = "city"
-    """Which maps train and test: ``city`` shares no map between splits; the others are the public
-    code's, where validation maps are test maps and, in r25, one training map too (X1)."""
+    """Which maps train, validate and test, on the real dataset: ``city`` and ``radiounet`` are the
+    501/100/99 of its authors, ``paper`` 500/200, the others the public code's, where validation
+    maps are test maps and, in r25, one training map too (X1). A simulated dataset is split by
+    city."""
+    augment: bool = False
+    """Train on the eight symmetries of the square of each map."""
     workers: int = 0
     """Loader processes; 0 reads in the training process."""
+    cache: str | None = None
+    """Folder for k² maps; ``features`` in ``root`` if ``null``. A relative path counts from the
+    project's root."""
+    edges: EdgesConfig = field(default_factory=EdgesConfig)
+    """Crops, for the source ``edges``."""
     simulate: SimulateConfig | None = None
     """Simulate the dataset into ``root`` if it is not there; ``null`` for a dataset you supply."""
+
+    def __post_init__(self) -> None:
+        defaults = {f.name: f.default for f in dataclasses.fields(self)} | {"edges": EdgesConfig()}
+        for name, default in defaults.items():
+            if name not in _KEYS_OF_SOURCE[self.source] and getattr(self, name) != default:
+                raise ConfigError(
+                    f"{name} has no meaning for source {self.source}: leave it out, or choose "
+                    "another source"
+                )
+
+    @property
+    def condition_channels(self) -> int:
+        """Channels of the condition that the dataset gives."""
+        if self.source != "radiomapseer":
+            return 3 if self.source == "edges" else 2
+        shows_cars = self.cars and not self.hide_cars
+        return 2 + shows_cars + (self.measurements is not None) + self.k2_channels
+
+    @property
+    def has_decibels(self) -> bool:
+        """Whether the maps are path gain whose scale in dB is known."""
+        return self.source == "radiomapseer"
+
+
+_COMMON_KEYS = {"source", "root", "augment", "workers"}
+
+#: Keys of the data section that a source heeds.
+_KEYS_OF_SOURCE = {
+    "radiomapseer": {f.name for f in dataclasses.fields(DataConfig)} - {"edges"},
+    "radiomap3dseer": _COMMON_KEYS | {"splits"},
+    "edges": _COMMON_KEYS | {"edges", "seed"},
+}
 
 
 @dataclass(frozen=True)
@@ -238,6 +325,12 @@ class Config:
         if self.evaluate.schedule == "reference":
             reference_schedule(self.evaluate.steps, t_min=self.diffusion.t_min)  # or raises
 
+    @property
+    def condition_fits(self) -> bool:
+        """Whether the network takes what the data give; of two channels it repeats the first."""
+        given, taken = self.data.condition_channels, self.unet.condition_inputs
+        return given == taken or (given, taken) == (2, 3)
+
 
 def project_root() -> Path:
     """Return the checkout: the nearest folder with ``configs/`` above here or above the package.
@@ -277,14 +370,42 @@ def load_config(source: str | Path, overrides: Sequence[str] | str = ()) -> Conf
         FileNotFoundError: If there is no such file.
         ConfigError: If a key is unknown or a value has the wrong type; names the nearest key.
     """
+    values = _read_yaml(_find_yaml(source, "configs"))
+    for item in overrides.split() if isinstance(overrides, str) else overrides:
+        if "=" in item:
+            _check_path(item.partition("=")[0].strip())
+        apply_override(values, item)
+    return build_config(values)
+
+
+def load_simulate_config(source: str | Path) -> SimulateConfig:
+    """Read the description of a simulated dataset.
+
+    Args:
+        source: A YAML file, or the name of one in ``configs/data/`` such as ``sim-full``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ConfigError: If a key is unknown or a value has the wrong type; names the nearest key.
+    """
+    return _build(SimulateConfig, _read_yaml(_find_yaml(source, "configs/data")), "")
+
+
+def _find_yaml(source: str | Path, folder: str) -> Path:
+    """Return the file that a path or a name in a folder of the project stands for."""
     path = Path(source)
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
-        path = project_path(f"configs/{source}.yaml")
+        path = project_path(f"{folder}/{source}.yaml")
     elif not path.is_file():
         path = project_path(path)  # notebooks run in their own folder
     if not path.is_file():
-        known = sorted(p.stem for p in (project_root() / "configs").glob("*.yaml"))
-        raise FileNotFoundError(f"no configuration {path}; configs/ holds {', '.join(known)}")
+        known = sorted(p.stem for p in (project_root() / folder).glob("*.yaml"))
+        raise FileNotFoundError(f"no configuration {path}; {folder}/ holds {', '.join(known)}")
+    return path
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """Return the keys a YAML file holds."""
     try:
         values = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as error:
@@ -292,10 +413,20 @@ def load_config(source: str | Path, overrides: Sequence[str] | str = ()) -> Conf
         raise ConfigError(f"{path} is not valid YAML: {message}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold sections of keys, got {values!r}")
-    for item in overrides.split() if isinstance(overrides, str) else overrides:
-        if "=" in item:
-            _check_path(item.partition("=")[0].strip())
-        apply_override(values, item)
+    return values
+
+
+def build_config(values: Mapping[str, Any]) -> Config:
+    """Return the configuration that a mapping describes, such as one stored with results.
+
+    Keys that are absent, because they are newer than the mapping, have their defaults.
+
+    Args:
+        values: Sections of keys, as read from YAML or JSON.
+
+    Raises:
+        ConfigError: If a key is unknown or a value has the wrong type; names the nearest key.
+    """
     return _build(Config, values, "")
 
 

@@ -73,11 +73,15 @@ class Baselines:
 
         The distance law ``offset + slope log10(distance)`` is the least-squares fit over outdoor
         cells: the best that distance alone can do.
+
+        Raises:
+            ValueError: If the maps are not path gain on the scale of the files.
         """
         count = min(len(dataset), _MAX_BASELINE_MAPS)
         chosen = np.linspace(0, len(dataset) - 1, count).astype(int)
         total, seen, normal, moment = 0, 0, np.zeros((2, 2)), np.zeros(2)
         for batch in DataLoader(Subset(dataset, chosen.tolist()), batch_size=16):
+            _check_scale(batch)
             gain_db = units.model_to_path_gain_db(batch.radio_map).double()
             outdoor = batch.outdoor_mask
             total = total + (gain_db * outdoor).sum(0)
@@ -111,13 +115,30 @@ def model_predictor(pipeline: RadioDiffPipeline, config: EvaluateConfig) -> Pred
     def predict(batch: RadioMapSample) -> Tensor:
         total = torch.zeros_like(batch.radio_map, dtype=torch.float64)
         for k in range(config.samples):
-            names = [f"{'' if config.shared_noise else name}/{k}" for name in batch.name]
-            generators = map_generators(names, config.seed)
-            maps = pipeline.radio_maps(batch.condition, steps=config.steps, generator=generators)
-            total += units.model_to_path_gain_db(maps).double().cpu()
+            maps = draw_maps(pipeline, batch, config, number=k)
+            total += pipeline.path_gain_db(maps).double().cpu()
         return total / config.samples
 
     return predict
+
+
+def draw_maps(
+    pipeline: RadioDiffPipeline, batch: RadioMapSample, config: EvaluateConfig, *, number: int = 0
+) -> Tensor:
+    """Return sample ``number`` of each map of a batch, in [-1, 1], shape ``(b, 1, h, w)``."""
+    names = [f"{'' if config.shared_noise else name}/{number}" for name in batch.name]
+    generators = map_generators(names, config.seed)
+    return pipeline.radio_maps(batch.condition, steps=config.steps, generator=generators)
+
+
+def _check_scale(batch: RadioMapSample) -> None:
+    """Raise unless a batch holds path gain on the scale of the files, as `PROTOCOL` says."""
+    if (batch.threshold != 0).any():  # NaN is not 0 either
+        raise ValueError(
+            f"{batch.name[0]}: scores are defined for path gain on the scale of RadioMapSeer's "
+            "files; this dataset is thresholded or has no known scale in dB (data.threshold, "
+            "data.source). Use data.threshold=0, or look at samples with `radiodiff sample`"
+        )
 
 
 def map_errors(path_gain_db: Tensor, batch: RadioMapSample) -> dict[str, Tensor]:
@@ -129,7 +150,11 @@ def map_errors(path_gain_db: Tensor, batch: RadioMapSample) -> dict[str, Tensor]
 
     Returns:
         Metric name to tensor of shape ``(b,)``.
+
+    Raises:
+        ValueError: If the truth is not path gain on the scale of the files.
     """
+    _check_scale(batch)
     outdoor = batch.outdoor_mask
     path_gain_db = path_gain_db.clamp(units.FLOOR_DB, units.PEAK_DB)
     truth_db = units.model_to_path_gain_db(batch.radio_map).double()

@@ -20,9 +20,27 @@ from torch.utils.data import DataLoader, Subset
 
 from radiodiff import units
 from radiodiff.checkpoint import load_weights, newest_checkpoint, sha256, write_atomically
-from radiodiff.config import Config, ConfigError, load_config, project_path, save_config
-from radiodiff.data import RadioMapSeer, path_gain_db, transmitter_cell
-from radiodiff.evaluate import Baselines, evaluate, model_predictor
+from radiodiff.config import (
+    Config,
+    ConfigError,
+    EvaluateConfig,
+    load_config,
+    project_path,
+    save_config,
+)
+from radiodiff.data import (
+    DatasetError,
+    EdgeDataset,
+    EdgeImages,
+    EightSymmetries,
+    RadioMap3DSeer,
+    RadioMapSample,
+    RadioMapSeer,
+    path_gain_db,
+    split_overlap,
+    transmitter_cell,
+)
+from radiodiff.evaluate import Baselines, draw_maps, evaluate, model_predictor
 from radiodiff.models import AutoencoderKL, UNet, parameter_count
 from radiodiff.pipeline import RadioDiffPipeline
 from radiodiff.plots import plot_predictions
@@ -59,6 +77,7 @@ _FREE_KEYS = (
     "checkpoint_every",
     "keep_checkpoints",
     "workers",
+    "cache",
 )
 
 _FIGURE_MAPS = 4
@@ -71,34 +90,50 @@ def default_run_dir(config: Config) -> Path:
 
 def make_dataset(
     config: Config, split: Literal["train", "val", "test"], *, max_maps: int | None = None
-) -> RadioMapSeer:
+) -> RadioMapSeer | RadioMap3DSeer | EdgeDataset | EdgeImages:
     """Open a split of the run's dataset, simulating the dataset first if the configuration says so.
 
     Args:
         config: Its ``data`` section is used.
-        split: Which cities.
+        split: Which cities. Pictures with edges are cropped at random for ``train``, and drawn
+            whole and without edges, out of the folder ``test``, for ``test``.
         max_maps: Use only the first so many tiles of the split; all if ``None``.
 
     Returns:
-        The dataset.
+        The dataset, without the symmetries that training may add (``data.augment``).
 
     Raises:
-        DatasetError: If the folder is not a dataset.
-        ValueError: If the folder holds a dataset simulated with other settings.
+        DatasetError: If the folder is not a dataset or has no such split.
+        ValueError: If the folder holds a dataset simulated with other settings, or ``data`` asks
+            for what contradicts itself.
     """
-    root = project_path(config.data.root)
-    wanted = config.data.simulate
-    if wanted is not None:
+    data = config.data
+    root = project_path(data.root)
+    if data.source == "radiomap3dseer":
+        return RadioMap3DSeer(root, split, splits=data.splits, max_maps=max_maps)
+    if data.source == "edges":
+        if split == "val":
+            raise DatasetError("pictures with edges have no split val: train or test")
+        if split == "test":
+            return EdgeImages(root / "test", max_maps=max_maps)
+        return EdgeDataset(
+            root, **dataclasses.asdict(data.edges), seed=data.seed, max_maps=max_maps
+        )
+    if data.simulate is not None:
         with process_state().main_process_first():
             progress = log_progress("simulated %d of %d city tiles")
-            simulate_dataset(root, **dataclasses.asdict(wanted), progress=progress)
+            settings = dataclasses.asdict(data.simulate)
+            simulate_dataset(root, **settings, commit=current_commit(), progress=progress)
+    names = (
+        "simulation irt2_max_weight cars hide_cars missing_buildings measurements "
+        "measure_anywhere k2_channels threshold seed splits"
+    )
     return RadioMapSeer(
         root,
         split,
-        simulation=config.data.simulation,
-        cars=config.data.cars,
-        splits=config.data.splits,
+        **{name: getattr(data, name) for name in names.split()},
         max_maps=max_maps,
+        cache=project_path(data.cache) if data.cache is not None else None,
     )
 
 
@@ -159,13 +194,16 @@ def train_run(
         The run folder.
 
     Raises:
-        ConfigError: If the folder holds a run with another configuration or with more steps.
+        ConfigError: If the folder holds a run with another configuration or with more steps, or
+            the network takes another number of condition channels than the data give.
         FileNotFoundError: If ``resume`` is ``True`` and there is no checkpoint.
         FileExistsError: If ``resume`` is ``False`` and there is one, or the folder holds weights
             of a stage without a checkpoint, as that of an imported run does.
         NonFiniteLossError: If a loss is not finite.
     """
     run_dir = Path(run_dir) if run_dir is not None else default_run_dir(config)
+    if "diffusion" in stages:
+        _check_condition(config)
     check_run(config, run_dir, resume=resume, stages=stages)
     state = process_state()
     last = _last_checkpoint(config, run_dir, stages[-1])
@@ -178,6 +216,7 @@ def train_run(
             _record_session(run_dir, time.monotonic() - began)
         logger.info("%d training maps of %d tiles", len(dataset), len(dataset.maps))
         logger.info("parameters: %s", _parameter_counts(config))
+    training = EightSymmetries(dataset) if config.data.augment else dataset
     settings: dict[str, Any] = {
         "seed": config.seed,
         "workers": config.data.workers,
@@ -187,7 +226,7 @@ def train_run(
     # the second builds on exactly these weights.
     if "autoencoder" in stages and not (run_dir / "latents.json").is_file():
         task = _seeded(config.seed, AutoencoderTask, config)
-        train(task, dataset, config.train_autoencoder, run_dir, **settings)
+        train(task, training, config.train_autoencoder, run_dir, **settings)
     if "diffusion" not in stages:
         return run_dir
     autoencoder = _seeded(config.seed, AutoencoderKL, config.autoencoder)
@@ -196,7 +235,7 @@ def train_run(
     task = _seeded(config.seed + 1, DiffusionTask, config, autoencoder, scale)
     if initial_unet is not None:
         task.unet.load_state_dict(initial_unet)
-    train(task, dataset, config.train, run_dir, **settings)
+    train(task, training, config.train, run_dir, **settings)
     return run_dir
 
 
@@ -229,6 +268,17 @@ def check_run(
             f"{run_dir} has {found.name}, beyond {section}.max_steps "
             f"{getattr(config, section).max_steps}: "
             "ask for as many steps or more, or choose another run folder"
+        )
+
+
+def _check_condition(config: Config) -> None:
+    """Refuse data whose condition the network cannot take, before hours of a first stage."""
+    if not config.condition_fits:
+        given, encoder = config.data.condition_channels, config.unet.encoder
+        key = f"{encoder}.in_channels" if encoder in ("swin", "conv") else "condition_mix_inputs"
+        raise ConfigError(
+            f"the data give {given} condition channels, the network takes "
+            f"{config.unet.condition_inputs}: set unet.{key}={given}, or change section data"
         )
 
 
@@ -296,9 +346,7 @@ def _seeded(seed: int, make: Any, *arguments: Any) -> nn.Module:
         return make(*arguments)
 
 
-def _latent_scale(
-    config: Config, autoencoder: AutoencoderKL, dataset: RadioMapSeer, run_dir: Path
-) -> float:
+def _latent_scale(config: Config, autoencoder: AutoencoderKL, dataset: Any, run_dir: Path) -> float:
     """Return the configured or measured latent scale and keep it in ``latents.json``."""
     path = run_dir / "latents.json"
     state = process_state()
@@ -312,7 +360,7 @@ def _latent_scale(
     return json.loads(path.read_text())["latent_scale"]
 
 
-def _measure_scale(config: Config, autoencoder: AutoencoderKL, dataset: RadioMapSeer) -> float:
+def _measure_scale(config: Config, autoencoder: AutoencoderKL, dataset: Any) -> float:
     """Return 1 / standard deviation of the latents of maps spread evenly over a dataset."""
     device = next(autoencoder.parameters()).device
     count = min(config.diffusion.latent_scale_maps, len(dataset))
@@ -326,13 +374,17 @@ def _measure_scale(config: Config, autoencoder: AutoencoderKL, dataset: RadioMap
     return scale
 
 
-def evaluate_run(run_dir: Path, results_dir: Path, *, device: str | None = None) -> dict[str, Any]:
+def evaluate_run(
+    run_dir: Path, results_dir: Path, *, device: str | None = None, allow_leak: bool = False
+) -> dict[str, Any]:
     """Score a run and its baselines on held-out cities; write numbers with provenance and a figure.
 
     Args:
         run_dir: Folder of a finished run.
         results_dir: Receives ``metrics.json`` and ``predictions.png``.
         device: Where the networks run; a GPU if there is one.
+        allow_leak: Score all the same where it is no fair test: judged maps are in another split
+            too, or the condition is computed from the truth. The results say so under ``leak``.
 
     Returns:
         The content of ``metrics.json``.
@@ -340,7 +392,8 @@ def evaluate_run(run_dir: Path, results_dir: Path, *, device: str | None = None)
     Raises:
         FileNotFoundError: If the run has not finished.
         DatasetError: If its dataset is not there.
-        ValueError: If several processes were launched.
+        ValueError: If several processes were launched, the run's maps are not path gain on the
+            scale of the files, or it is no fair test and ``allow_leak`` is false; names the maps.
     """
     if process_state().num_processes > 1:
         raise ValueError("evaluation runs in one process: start it without torchrun")
@@ -349,8 +402,21 @@ def evaluate_run(run_dir: Path, results_dir: Path, *, device: str | None = None)
     run_dir, results_dir = Path(run_dir), Path(results_dir)
     pipeline = RadioDiffPipeline.from_run(run_dir, device=device)
     config = pipeline.config
+    if not config.data.has_decibels or config.data.threshold:
+        raise ValueError(
+            "scores are defined for path gain on the scale of RadioMapSeer's files, but the run "
+            f"has data.source {config.data.source} and data.threshold {config.data.threshold:g}: "
+            "look at its maps with `radiodiff sample`"
+        )
     training = make_dataset(config, "train")
     held_out = make_dataset(config, config.evaluate.split, max_maps=config.evaluate.max_maps)
+    leak = _leaks(config, held_out)
+    if leak and not allow_leak:
+        raise ValueError(
+            f"a score would be no fair test: {'; '.join(leak.values())}. Choose other settings in "
+            "section data, or score all the same with --allow-leak (allow_leak=True), which the "
+            "results will tell"
+        )
     model = model_predictor(pipeline, config.evaluate)
     predictors = {"radiodiff": model, **Baselines.fit(training).predictors()}
     result = evaluate(predictors, held_out, config.evaluate)
@@ -377,8 +443,24 @@ def evaluate_run(run_dir: Path, results_dir: Path, *, device: str | None = None)
         | {"total": round(sum(seconds.values()), 1)},
         "config": yaml.safe_load((run_dir / "config.yaml").read_text()),
     }
+    if leak:
+        result["leak"] = leak
     write_atomically(results_dir / "metrics.json", json.dumps(result, indent=1) + "\n")
     return result
+
+
+def _leaks(config: Config, held_out: RadioMapSeer) -> dict[str, str]:
+    """Return what makes a score no fair test, by kind; empty for a fair one."""
+    leaks = {}
+    judged = set(held_out.maps)
+    for pair, maps in split_overlap(config.data.splits, root=held_out.root).items():
+        shared = [m for m in maps if m in judged]
+        if held_out.split in pair and shared:
+            name = " and ".join(pair)
+            leaks[name] = f"{name} share {len(shared)} maps: {', '.join(map(str, shared))}"
+    if config.data.k2_channels:
+        leaks["condition"] = "k² maps in the condition are computed from the maps to predict"
+    return leaks
 
 
 def sample_run(
@@ -398,7 +480,8 @@ def sample_run(
 
     Args:
         run_dir: Folder of a finished or imported run.
-        out_dir: Receives ``<map>_<transmitter>.png``: gray level as in the dataset.
+        out_dir: Receives ``<map>_<transmitter>.png``: gray level as in the dataset's files; for
+            pictures, ``<picture>.png`` with their edges.
         split: Which maps; those of the run's ``evaluate`` section if ``None``.
         max_maps: Use only the first so many tiles; the run's number if ``None``.
         steps: Denoiser calls; those of the run if ``None``.
@@ -411,7 +494,7 @@ def sample_run(
         FileNotFoundError: If the run has not finished.
         DatasetError: If its dataset is not there.
         ValueError: If the folder holds pictures of other weights or settings, a number is below
-            1, or several processes were launched.
+            1, several processes were launched, or edges are to be drawn for random crops.
     """
     if process_state().num_processes > 1:
         raise ValueError("sampling runs in one process: start it without torchrun")
@@ -424,6 +507,8 @@ def sample_run(
     pipeline.config = dataclasses.replace(pipeline.config, evaluate=settings)  # and its limits
     max_maps = settings.max_maps if max_maps is None else max_maps
     dataset = make_dataset(pipeline.config, split or settings.split, max_maps=max_maps)
+    if isinstance(dataset, EdgeDataset):
+        raise ValueError("edges are drawn for whole pictures, those of split test")
     out_dir = Path(out_dir)
     made_by = {
         "weights_sha256": sha256(Path(run_dir) / "diffusion.safetensors"),
@@ -433,15 +518,15 @@ def sample_run(
     if note.is_file() and json.loads(note.read_text()) != made_by:
         raise ValueError(f"{out_dir} holds pictures of other weights or settings: name another")
     write_atomically(note, json.dumps(made_by, indent=1) + "\n")
-    names = [f"{m}_{t}.png" for m, t in dataset.pairs]
+    names = [f"{name}.png" for name in dataset.names]
     left = [k for k, name in enumerate(names) if not (out_dir / name).is_file()]
     if len(left) < len(names):
         logger.info("kept %d maps that were there", len(names) - len(left))
     report = log_progress("drew %d of %d maps")
-    predict = model_predictor(pipeline, settings)
     done = len(names) - len(left)
-    for batch in DataLoader(Subset(dataset, left), batch_size=settings.batch_size):
-        gray = units.path_gain_db_to_gray(predict(batch)).clamp(0, 1)[:, 0]
+    batch_size = 1 if isinstance(dataset, EdgeImages) else settings.batch_size  # sides differ
+    for batch in DataLoader(Subset(dataset, left), batch_size=batch_size):
+        gray = _drawn_gray(pipeline, batch, settings).clamp(0, 1)[:, 0]
         for name, picture in zip(batch.name, (255 * gray + 0.5).byte().numpy(), strict=True):
             temporary = out_dir / f"{name}.png.tmp"
             Image.fromarray(picture).save(temporary, format="PNG")
@@ -449,6 +534,15 @@ def sample_run(
         done += len(batch.name)
         report(done, len(names))
     return out_dir
+
+
+def _drawn_gray(
+    pipeline: RadioDiffPipeline, batch: RadioMapSample, settings: EvaluateConfig
+) -> Tensor:
+    """Return a drawn map for each of a batch as gray levels of the files."""
+    if pipeline.config.data.has_decibels:
+        return units.path_gain_db_to_gray(model_predictor(pipeline, settings)(batch))
+    return units.model_to_gray(draw_maps(pipeline, batch, settings).cpu())
 
 
 def _figure_rows(dataset: RadioMapSeer, model: Any) -> list[dict[str, object]]:

@@ -12,7 +12,12 @@ from torch import Tensor
 from radiodiff import units
 from radiodiff.checkpoint import load_weights
 from radiodiff.config import Config, load_config
-from radiodiff.data import network_condition
+from radiodiff.data import (
+    measurement_map,
+    network_condition,
+    thresholded,
+    thresholded_to_path_gain_db,
+)
 from radiodiff.diffusion import (
     Generators,
     Prediction,
@@ -94,7 +99,11 @@ class RadioDiffPipeline:
         Raises:
             ValueError: If ``steps`` is below 1 or the condition does not suit the network.
         """
-        condition = network_condition(condition.to(self.device), self.config.unet.condition_inputs)
+        condition = network_condition(
+            condition.to(self.device),
+            self.config.unet.condition_inputs,
+            byte_channels=self.config.data.byte_channels,
+        )
         settings = self.config.evaluate
 
         def draw(window: Tensor) -> Tensor:
@@ -155,12 +164,27 @@ class RadioDiffPipeline:
         latents = unscale_latents(x_0, self.latent_scale, self.config.diffusion)
         return self.autoencoder.decode(latents).clamp(-1, 1)
 
+    def path_gain_db(self, radio_maps: Tensor) -> Tensor:
+        """Return the path gain [dB] of radio maps in [-1, 1], of any shape, as the run draws them.
+
+        Raises:
+            ValueError: If the run's maps are no path gain of a known scale.
+        """
+        data = self.config.data
+        if not data.has_decibels:
+            raise ValueError(
+                f"maps of source {data.source} have no known scale in dB: use the gray levels, "
+                "units.model_to_gray(radio_maps)"
+            )
+        return thresholded_to_path_gain_db(radio_maps, data.threshold)
+
     def __call__(
         self,
         building_mask: np.ndarray | Tensor,
         transmitter_cell: tuple[int, int],
         *,
         cars_mask: np.ndarray | Tensor | None = None,
+        measured_db: np.ndarray | Tensor | None = None,
         steps: int = 5,
         samples: int = 1,
         generator: Generators = None,
@@ -170,7 +194,9 @@ class RadioDiffPipeline:
         Args:
             building_mask: True inside buildings, shape ``(h, w)``; sides are multiples of 4.
             transmitter_cell: ``(row, col)`` of an outdoor cell; row 0 is the top.
-            cars_mask: True where cars are, shape ``(h, w)``; for a run trained with cars only.
+            cars_mask: True where cars are, shape ``(h, w)``; for a run that was told of cars only.
+            measured_db: Path gain where it was measured [dB], NaN elsewhere, shape ``(h, w)``; for
+                a run trained with measurements only.
             steps: Denoiser calls per sample.
             samples: Independent samples.
             generator: Source of the noise, one or one for each sample; fresh noise if ``None``.
@@ -180,8 +206,8 @@ class RadioDiffPipeline:
 
         Raises:
             ValueError: If the mask is not a 2-D map, or the transmitter is outside the map or
-                inside a building, or cars are missing or unknown to the run, or ``samples`` or
-                ``steps`` is below 1.
+                inside a building, or cars or measurements are missing or unknown to the run, or
+                the run needs another condition, or ``samples`` or ``steps`` is below 1.
         """
         mask = torch.as_tensor(building_mask).bool().cpu()
         if mask.ndim != 2:
@@ -197,17 +223,41 @@ class RadioDiffPipeline:
             raise ValueError(f"transmitter_cell {(row, col)} is inside a building: move it outside")
         transmitter = torch.zeros_like(mask)
         transmitter[row, col] = True
-        if (cars_mask is not None) != self.config.data.cars:
-            known = "with" if self.config.data.cars else "without"
-            given = "none" if cars_mask is None else "one"
-            raise ValueError(f"the run was trained {known} cars, but got {given} as cars_mask")
-        channels = [mask, transmitter]
+        channels = [mask, transmitter, *self._further_channels(cars_mask, measured_db)]
+        shapes = {tuple(channel.shape) for channel in channels}
+        if len(shapes) > 1:
+            raise ValueError(f"expected masks of one shape, got {sorted(shapes)}")
+        condition = torch.stack([channel.float() for channel in channels])
+        condition = condition.expand(samples, -1, -1, -1)
+        radio_maps = self.radio_maps(condition, steps=steps, generator=generator)
+        path_gain_db = self.path_gain_db(radio_maps[:, 0].cpu())
+        return path_gain_db.masked_fill(mask, torch.nan)
+
+    def _further_channels(
+        self, cars_mask: np.ndarray | Tensor | None, measured_db: np.ndarray | Tensor | None
+    ) -> list[Tensor]:
+        """Return the condition's channels after buildings and transmitter."""
+        data = self.config.data
+        if not data.has_decibels or data.k2_channels:
+            needed = f"source {data.source}" if not data.has_decibels else "k² maps of the answer"
+            raise ValueError(
+                f"the run was trained on {needed}: call radio_maps with conditions of its dataset"
+            )
+        for name, what, given, is_known in (
+            ("cars_mask", "cars", cars_mask, data.cars and not data.hide_cars),
+            ("measured_db", "measurements", measured_db, data.measurements is not None),
+        ):
+            if (given is not None) != is_known:
+                known, got = ("with", "none") if is_known else ("without", "one")
+                raise ValueError(f"the run was trained {known} {what}, but got {got} as {name}")
+        channels = []
         if cars_mask is not None:
             channels.append(torch.as_tensor(cars_mask).bool().cpu())
-        condition = torch.stack(channels).float().expand(samples, -1, -1, -1)
-        radio_maps = self.radio_maps(condition, steps=steps, generator=generator)
-        path_gain_db = units.model_to_path_gain_db(radio_maps[:, 0].cpu())
-        return path_gain_db.masked_fill(mask, torch.nan)
+        if measured_db is not None:
+            measured = torch.as_tensor(measured_db).float().cpu()
+            gray = units.path_gain_db_to_gray(measured.nan_to_num(nan=units.FLOOR_DB))
+            channels.append(measurement_map(thresholded(gray, data.threshold), ~measured.isnan()))
+        return channels
 
 
 def map_generators(names: Sequence[str], seed: int) -> list[torch.Generator]:

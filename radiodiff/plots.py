@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from radiodiff import units
+from radiodiff.data import RadioMapSample, path_gain_db, transmitter_cell
 
-__all__ = ["plot_losses", "plot_predictions", "plot_radio_map"]
+__all__ = ["plot_losses", "plot_predictions", "plot_radio_map", "plot_sample"]
 
 _ERROR_LIMIT_DB = 30.0
 
@@ -80,6 +81,56 @@ def plot_predictions(rows: Sequence[Mapping[str, object]]) -> Figure:
     figure.colorbar(panels[0, 1].images[0], ax=panels[:, :2], label="path gain [dB]", **bar)
     bar["aspect"] = 15
     figure.colorbar(panels[0, 2].images[0], ax=panels[:, 2], label="prediction − truth [dB]", **bar)
+    return figure
+
+
+def plot_sample(
+    sample: RadioMapSample,
+    *,
+    title: str = "",
+    cell_size_m: float = 1.0,
+    cars_mask: np.ndarray | None = None,
+) -> Figure:
+    """Draw one sample: what the network is told, the radio map, and a profile through it.
+
+    Args:
+        sample: Its condition begins with buildings and transmitter.
+        title: Title of the figure; the sample's name if empty.
+        cell_size_m: Side of a cell [m].
+        cars_mask: Cells with cars, shape ``(h, w)``; drawn if given.
+
+    Returns:
+        A figure with buildings, transmitter and cars, the path gain with its dB bar, and the path
+        gain along the row of the transmitter beside the line-of-sight law.
+    """
+    gain_db, building_mask = path_gain_db(sample), ~sample.outdoor_mask[0].numpy()
+    row, column = transmitter_cell(sample)
+    figure = Figure(figsize=(9.5, 8.0), layout="constrained")
+    figure.suptitle(title or sample.name)
+    panels = figure.subplot_mosaic([["scene", "map"], ["profile", "profile"]], height_ratios=[2, 1])
+    scene = np.full((*building_mask.shape, 3), 0.97)
+    scene[sample.condition[0].numpy() > 0] = 0.55
+    if cars_mask is not None:
+        scene[cars_mask] = (0.85, 0.45, 0.1)
+    panels["scene"].imshow(scene, interpolation="nearest")
+    kinds = "buildings, transmitter" + ("" if cars_mask is None else ", cars")
+    _finish(panels["scene"], (row, column), kinds)
+    plot_radio_map(
+        panels["map"],
+        gain_db,
+        building_mask=building_mask,
+        transmitter_cell=(row, column),
+        title="path gain",
+    )
+    distance_m = (np.arange(gain_db.shape[1]) - column) * cell_size_m
+    along = np.where(building_mask[row], np.nan, gain_db[row])
+    axes = panels["profile"]
+    axes.plot(distance_m, along, label=f"row {row}")
+    law_db = units.line_of_sight_gain_db(abs(distance_m)).clip(units.FLOOR_DB)
+    axes.plot(distance_m, law_db, "--", color="0.4", label="line-of-sight law")
+    axes.set(xlabel="distance from the transmitter [m]", ylabel="path gain [dB]")
+    axes.grid(alpha=0.3)
+    axes.legend()
     return figure
 
 

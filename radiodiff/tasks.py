@@ -232,7 +232,11 @@ class DiffusionTask(nn.Module):
         t = self.sde.draw_times(len(x_0), generator=generator)
         noise = standard_normal(x_0.shape, generator)
         x_t = self.sde.perturb(x_0, noise, t)
-        condition = network_condition(batch.condition, self.config.unet.condition_inputs)
+        condition = network_condition(
+            batch.condition,
+            self.config.unet.condition_inputs,
+            byte_channels=self.config.data.byte_channels,
+        )
         outputs = self.unet(x_t, t, self.unet.encode_condition(condition))
         diffusion = self.config.diffusion
         prediction = predict(outputs, x_t, t, drift_skip=diffusion.drift_skip)

@@ -52,6 +52,79 @@ def write_radiomapseer(root: Path, maps, transmitters: int = 3, size: int = 32) 
     return root
 
 
+def write_variants(root: Path) -> Path:
+    """Add the real dataset's other simulations, cars and missing buildings to a fake one.
+
+    IRT2 is 20 gray levels below DPM, IRT4 has the first two transmitters, cars take 10 levels
+    from every simulation; buildings lose their first row for each one missing and their first
+    column for each version.
+    """
+    kinds = {"IRT2": 20, "IRT4": 30, "carsDPM": 10, "carsIRT2": 30, "carsIRT4": 40}
+    for kind, below in kinds.items():
+        (root / "gain" / kind).mkdir()
+        for path in (root / "gain/DPM").iterdir():
+            if "IRT4" not in kind or int(path.stem.split("_")[1]) < 2:
+                gray = np.array(Image.open(path)).astype(int) - below
+                Image.fromarray(gray.clip(0).astype(np.uint8)).save(
+                    root / "gain" / kind / path.name
+                )
+    (root / "png/cars").mkdir()
+    for path in (root / "png/buildings_complete").iterdir():
+        buildings = np.array(Image.open(path))
+        cars = np.zeros_like(buildings)
+        cars[14, 2:6] = 255
+        Image.fromarray(cars).save(root / "png/cars" / path.name)
+        for missing in range(1, 5):
+            for version in range(1, 7):
+                folder = root / f"png/buildings_missing{missing}/{version}"
+                folder.mkdir(parents=True, exist_ok=True)
+                fewer = buildings.copy()
+                fewer[: 4 + missing] = 0
+                fewer[:, : 4 + version] = 0
+                Image.fromarray(fewer).save(folder / path.name)
+    return root
+
+
+def write_radiomap3dseer(root: Path, maps, transmitters: int = 2, size: int = 32) -> Path:
+    """Write a small dataset in RadioMap3DSeer's layout."""
+    rng = np.random.default_rng(1)
+    for folder in ("gain", "png/buildingsWHeight", "png/antennasWHeight"):
+        (root / folder).mkdir(parents=True)
+    for m in maps:
+        heights = np.zeros((size, size), np.uint8)
+        heights[4:12, 4:12], heights[16:20, 8:24] = 1 + m % 200, 130
+        Image.fromarray(heights).save(root / f"png/buildingsWHeight/{m}.png")
+        for t in range(transmitters):
+            row, col = rng.choice(np.argwhere(heights > 0))
+            antenna = np.zeros_like(heights)
+            antenna[row, col] = heights[row, col]
+            Image.fromarray(antenna).save(root / f"png/antennasWHeight/{m}_{t}.png")
+            gray = rng.integers(0, 240, (size, size), dtype=np.uint8)
+            Image.fromarray(gray).save(root / f"gain/{m}_{t}.png")
+    return root
+
+
+def write_edges(root: Path, *, size: tuple[int, int] = (40, 48), pictures: int = 3) -> Path:
+    """Write pictures with edges, ``(height, width)``, and pictures to draw edges for.
+
+    Red is 5 times the row, green 5 times the column; an edge runs down column 20.
+    """
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    for k in range(pictures):
+        blue = np.full_like(rows, 10 * k)
+        picture = np.stack([5 * rows, 5 * columns, blue], -1).astype(np.uint8)
+        edge = np.zeros(size, np.uint8)
+        edge[:, 20], edge[:, 21], edge[:, 22] = 200, 77, 76
+        for kind, image in (("image", picture), ("edge", edge)):
+            folder = root / kind / f"set{k % 2}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{k}.png")
+    (root / "test").mkdir()
+    Image.fromarray(picture[:32, :32]).save(root / "test/a.png")
+    Image.fromarray(picture[:36, :44]).save(root / "test/b.jpg")
+    return root
+
+
 @pytest.fixture(autouse=True)
 def _package_logger_as_found():
     """The command line points the package's log at a stream that a test may close."""
@@ -63,6 +136,11 @@ def _package_logger_as_found():
 @pytest.fixture
 def dataset_root(tmp_path: Path) -> Path:
     return write_radiomapseer(tmp_path / "RadioMapSeer", (*TRAIN_MAPS, *TEST_MAPS))
+
+
+@pytest.fixture
+def variants_root(dataset_root: Path) -> Path:
+    return write_variants(dataset_root)
 
 
 @pytest.fixture

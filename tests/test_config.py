@@ -3,12 +3,17 @@
 import dataclasses
 
 import pytest
+import yaml
 
 from radiodiff.config import (
     AutoencoderLossConfig,
     Config,
     ConfigError,
+    DataConfig,
+    EdgesConfig,
+    build_config,
     check_parameters,
+    config_text,
     load_config,
     save_config,
 )
@@ -36,6 +41,54 @@ def test_resolved_file_reads_back_equal(tmp_path):
     config = load_config("demo", ["train.max_steps=3"])
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_a_mapping_without_newer_keys_means_their_defaults():
+    """As configurations stored with results, which must stay comparable."""
+    config = load_config("demo")
+    values = yaml.safe_load(config_text(config))
+    del values["data"]["measurements"], values["data"]["edges"], values["evaluate"]["shared_noise"]
+    assert build_config(values) == config
+    values["data"]["measurments"] = None
+    with pytest.raises(ConfigError, match=r"did you mean 'data\.measurements'"):
+        build_config(values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "channels"),
+    [
+        ({}, 2),
+        ({"cars": True}, 3),
+        ({"cars": True, "hide_cars": True}, 2),
+        ({"measurements": (1, 300)}, 3),
+        ({"cars": True, "k2_channels": 2}, 5),
+        ({"source": "edges"}, 3),
+        ({"source": "radiomap3dseer"}, 2),
+    ],
+)
+def test_channels_of_the_condition(changes, channels):
+    assert DataConfig(**changes).condition_channels == channels
+
+
+@pytest.mark.parametrize(
+    ("source", "override", "key"),
+    [
+        ("edges", "data.cars=true", "cars"),
+        ("edges", "data.splits=paper", "splits"),
+        ("radiomap3dseer", "data.threshold=0.2", "threshold"),
+        ("radiomap3dseer", "data.seed=1", "seed"),
+        ("radiomapseer", "data.edges.flip=false", "edges"),
+    ],
+)
+def test_keys_of_another_source_are_refused(source, override, key):
+    overrides = ["data.simulate=null", f"data.source={source}", override]
+    with pytest.raises(ConfigError, match=f"{key} has no meaning for source {source}"):
+        load_config("smoke", overrides)
+
+
+def test_edges_are_configured():
+    overrides = ["data.simulate=null", "data.source=edges", "data.edges.crop_size=[64, 96]"]
+    assert load_config("smoke", overrides).data.edges == EdgesConfig(crop_size=(64, 96))
 
 
 def test_overrides_take_the_fields_type():

@@ -1,5 +1,6 @@
 """Whole runs through the command line, as a user starts them."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -10,13 +11,17 @@ import time
 
 import pytest
 import torch
+from PIL import Image
+from torch.utils.data import DataLoader
 
 from radiodiff import RadioDiffPipeline
 from radiodiff.cli import main
 from radiodiff.config import ConfigError, load_config
-from radiodiff.experiment import train_run
+from radiodiff.data import DatasetError, RadioMap3DSeer, RadioMapSeer
+from radiodiff.evaluate import Baselines, map_errors
+from radiodiff.experiment import evaluate_run, make_dataset, sample_run, train_run
 
-from .conftest import ROOT
+from .conftest import ROOT, write_radiomap3dseer, write_radiomapseer, write_variants
 
 
 def overrides(tiny) -> list[str]:
@@ -171,3 +176,150 @@ def test_global_generator_is_left_alone(tiny, tmp_path):
     state = torch.random.get_rng_state()
     train_run(tiny, tmp_path / "run")
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def with_data(config, channels=2, **changes):
+    """The configuration on other data, with a network that takes their condition."""
+    conv = dataclasses.replace(config.unet.conv, in_channels=channels)
+    unet = dataclasses.replace(config.unet, conv=conv)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes), unet=unet)
+
+
+@pytest.mark.parametrize(
+    ("splits", "shared"),
+    [
+        ("radiodiff-r24", "val and test share 2 maps: 289, 419"),
+        ("radiodiff-r25", "train and test share 1 maps: 289"),
+    ],
+)
+def test_a_split_that_leaks_is_not_scored_unless_told(tiny, tmp_path, splits, shared):
+    """X1: the error names the maps and the flag; the results tell of the leak."""
+    write_radiomapseer(tmp_path / "RadioMapSeer", (289,))
+    run = train_run(with_data(tiny, splits=splits), tmp_path / "run")
+    with pytest.raises(ValueError, match=f"{shared}.*--allow-leak"):
+        evaluate_run(run, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+    result = evaluate_run(run, tmp_path / "results", allow_leak=True)
+    stored = json.loads((tmp_path / "results/metrics.json").read_text())
+    assert stored["leak"] == result["leak"]
+    assert shared in stored["leak"].values()
+
+
+def test_maps_that_are_not_judged_leak_nothing(tiny, tmp_path):
+    """Map 103 alone is judged: r24 has it in no other split."""
+    config = with_data(tiny, splits="radiodiff-r24")
+    config = dataclasses.replace(config, evaluate=dataclasses.replace(config.evaluate, max_maps=1))
+    result = evaluate_run(train_run(config, tmp_path / "run"), tmp_path / "results")
+    assert "leak" not in result
+
+
+def test_a_condition_computed_from_the_answer_is_a_leak(tiny, tmp_path):
+    run = train_run(with_data(tiny, 3, k2_channels=1), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"computed from the maps to predict.*--allow-leak"):
+        evaluate_run(run, tmp_path / "results")
+    assert list(evaluate_run(run, tmp_path / "results", allow_leak=True)["leak"]) == ["condition"]
+
+
+def test_a_variant_trains_and_is_scored(tiny, tmp_path):
+    """Cars, missing buildings and measurements: five channels through both commands."""
+    write_variants(tmp_path / "RadioMapSeer")
+    config = with_data(
+        tiny,
+        4,
+        simulation="mix",
+        cars=True,
+        missing_buildings=2,
+        measurements=(5, 20),
+        augment=True,
+    )
+    run = train_run(config, tmp_path / "run")
+    assert evaluate_run(run, tmp_path / "results")["maps"] == 6
+    pipeline = RadioDiffPipeline.from_run(run)
+    assert pipeline.config == config
+    mask = torch.zeros(32, 32, dtype=torch.bool)
+    measured_db = torch.full((32, 32), torch.nan)
+    measured_db[3, 4] = -80
+    given = {"cars_mask": mask, "measured_db": measured_db}
+    assert pipeline(mask, (9, 9), **given).shape == (1, 32, 32)
+    for name, what in (("cars_mask", "cars"), ("measured_db", "measurements")):
+        less = {key: value for key, value in given.items() if key != name}
+        with pytest.raises(ValueError, match=f"trained with {what}, but got none as {name}"):
+            pipeline(mask, (9, 9), **less)
+    with pytest.raises(ValueError, match="masks of one shape"):
+        pipeline(mask, (9, 9), cars_mask=mask[:16], measured_db=measured_db)
+
+
+def test_symmetries_are_for_training_alone(tiny, tmp_path, monkeypatch):
+    """The optimizer sees all eight; the dataset of statistics and baselines is as it is."""
+    import radiodiff.experiment as module
+
+    seen = []
+    train = module.train
+    monkeypatch.setattr(
+        module, "train", lambda task, data, *a, **k: seen.append(data) or train(task, data, *a, **k)
+    )
+    config = with_data(tiny, augment=True)
+    train_run(config, tmp_path / "run")
+    assert [len(data) for data in seen] == [48, 48]
+    assert len(make_dataset(config, "train")) == 6
+    scales = [json.loads((tmp_path / "run/latents.json").read_text())]
+    assert scales[0]["latent_scale"] > 0
+    train_run(tiny, tmp_path / "plain")
+    assert [len(data) for data in seen[2:]] == [6, 6]
+
+
+def test_condition_that_the_network_cannot_take_stops_before_training(tiny, tmp_path):
+    config = with_data(tiny, 2, measurements=(3, 3))
+    with pytest.raises(ConfigError, match=r"give 3 .* takes 2: set unet\.conv\.in_channels=3"):
+        train_run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_radiounets_scale_is_sampled_in_decibels_and_not_scored(tiny, tmp_path):
+    """A map drawn on the thresholded scale ends at the threshold, not at the floor."""
+    run = train_run(with_data(tiny, threshold=0.2), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"data\.threshold 0\.2: look at its maps"):
+        evaluate_run(run, tmp_path / "results")
+    pipeline = RadioDiffPipeline.from_run(run)
+    ends = pipeline.path_gain_db(torch.tensor([-1.0, 1.0]))
+    assert ends.tolist() == pytest.approx([-147 + 0.2 * 99.16, -47.84])
+    mask = torch.zeros(32, 32, dtype=torch.bool)
+    assert pipeline(mask, (9, 9)).min() >= -127.2
+    out = sample_run(run, tmp_path / "drawn", max_maps=1)
+    with Image.open(out / "103_0.png") as picture:
+        assert picture.getextrema()[0] >= 51
+
+
+def test_scores_of_maps_without_the_files_scale_are_refused(dataset_root, tmp_path):
+    """Wherever they come from: the batch itself says what its gray levels mean."""
+    scaled = RadioMapSeer(dataset_root, "train", threshold=0.2)
+    unknown = RadioMap3DSeer(write_radiomap3dseer(tmp_path / "3d", (159,)), "train")
+    for dataset in (scaled, unknown):
+        batch = next(iter(DataLoader(dataset, batch_size=2)))
+        gain_db = torch.full_like(batch.radio_map, -90)
+        for call in (
+            lambda b=batch, g=gain_db: map_errors(g, b),
+            lambda d=dataset: Baselines.fit(d),
+        ):
+            with pytest.raises(ValueError, match="159_0: scores are defined for path gain"):
+                call()
+
+
+def test_radiomap3dseer_trains_and_is_drawn(tiny, tmp_path):
+    root = write_radiomap3dseer(tmp_path / "3d", (159, 501, 419))
+    config = with_data(tiny, source="radiomap3dseer", root=str(root))
+    run = train_run(config, tmp_path / "run")
+    out = sample_run(run, tmp_path / "drawn")
+    assert sorted(path.name for path in out.glob("*.png")) == ["419_0.png", "419_1.png"]
+    with pytest.raises(ValueError, match=r"data\.source radiomap3dseer"):
+        evaluate_run(run, tmp_path / "results")
+    pipeline = RadioDiffPipeline.from_run(run)
+    with pytest.raises(ValueError, match="no known scale in dB"):
+        pipeline.path_gain_db(torch.zeros(1))
+    with pytest.raises(ValueError, match="call radio_maps"):
+        pipeline(torch.zeros(32, 32), (9, 9))
+
+
+def test_the_paper_has_no_maps_to_validate_on(tiny):
+    with pytest.raises(DatasetError, match="paper has no val maps"):
+        make_dataset(with_data(tiny, splits="paper"), "val")

@@ -4,9 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 
-from radiodiff.plots import plot_losses, plot_predictions, plot_radio_map
+from radiodiff import units
+from radiodiff.data import RadioMapSample
+from radiodiff.plots import plot_losses, plot_predictions, plot_radio_map, plot_sample
 
 MASK = np.zeros((8, 8), dtype=bool)
 MASK[:2] = True
@@ -39,6 +42,37 @@ def test_predictions():
         "prediction − truth [dB]",
     ]
     assert "RMSE 2.0 dB" in figure.axes[2].get_title()
+
+
+@pytest.mark.parametrize("has_cars", [False, True])
+def test_sample(has_cars):
+    condition = torch.zeros(2, 8, 8)
+    condition[0, :2], condition[1, 5, 3] = 1, 1
+    sample = RadioMapSample(
+        radio_map=units.path_gain_db_to_model(torch.from_numpy(GAIN))[None],
+        condition=condition,
+        outdoor_mask=torch.from_numpy(~MASK)[None],
+        name="3_1",
+    )
+    cars_mask = np.zeros_like(MASK)
+    cars_mask[6, 6] = True
+    figure = plot_sample(sample, cell_size_m=2.0, cars_mask=cars_mask if has_cars else None)
+    scene, radio_map, profile, bar = figure.axes
+    assert figure.get_suptitle() == "3_1"
+    colours = scene.images[0].get_array()
+    assert (colours[MASK] == colours[0, 0]).all()
+    assert (colours[5, 0] != colours[0, 0]).all()
+    assert (colours[6, 6] != colours[6, 5]).any() == has_cars
+    assert ("cars" in scene.get_title()) == has_cars
+    image = radio_map.images[0].get_array()
+    assert (np.ma.getmaskarray(image) == MASK).all()
+    assert image[5, 3] == pytest.approx(GAIN[5, 3], abs=1e-4)
+    along, law = profile.lines
+    assert along.get_xdata().tolist() == [-6, -4, -2, 0, 2, 4, 6, 8]
+    assert along.get_ydata() == pytest.approx(GAIN[5], abs=1e-4)
+    assert law.get_ydata() == pytest.approx(units.line_of_sight_gain_db(abs(along.get_xdata())))
+    assert profile.get_xlabel() == "distance from the transmitter [m]"
+    assert profile.get_ylabel() == bar.get_ylabel() == "path gain [dB]"
 
 
 def test_losses(tmp_path):

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from radiodiff import RadioDiffPipeline
 from radiodiff.cli import main
+from radiodiff.config import DataConfig, EdgesConfig
 from radiodiff.experiment import train_run
 from radiodiff.losses import LPIPS_CHANNELS
 from radiodiff.models import (
@@ -45,7 +46,7 @@ from radiodiff.reference import (
     unet_state_dict,
 )
 
-from .conftest import ROOT, SHARED
+from .conftest import ROOT, SHARED, write_edges
 
 FILES = ROOT / "tests" / "reference"
 SWIN = {"embed_dim": 8, "depths": [1, 1, 2, 1], "num_heads": [1, 1, 2, 2]}
@@ -506,13 +507,94 @@ def test_july_2025_is_told_by_its_keys():
     assert (run.config.evaluate.seed, run.config.evaluate.shared_noise) == (0, True)
     unweighted = read("radio_train_r25.yaml", "model.weighting_loss=false")
     assert unweighted.config.diffusion.weighting == "uniform"
-    with pytest.raises(ValueError, match="imported, not trained"):
+    with pytest.raises(ValueError, match="radio gives 2 condition channels, the network takes 5"):
         read("radio_train_r25.yaml", "model.unet.DPMCARK=true")
+    with pytest.raises(ValueError, match="DPMCARK gives 5 condition channels, the network takes 3"):
+        read("radio_train_r25.yaml", "data.name=DPMCARK")
     cars = read("radio_train_r25.yaml", "model.unet.DPMCARK=true", for_training=False).config.unet
     assert (cars.condition_mix_inputs, cars.condition_inputs, cars.swin.in_channels) == (5, 5, 3)
     old = read("radio_train_r25.yaml", "model.unet.DPMCARK=true", profile=R24).config.unet
     assert old.condition_mix_inputs == 0  # December 2024 does not know the key
     assert read("radio_train.yaml", profile=R25).config.unet == R25.unet
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "channels"),
+    [
+        ("radio", {}, 2),
+        ("IRT4", {"simulation": "IRT4"}, 2),
+        ("IRT4K", {"simulation": "IRT4", "k2_channels": 1, "byte_channels": 2}, 3),
+        ("DPMK", {"k2_channels": 1, "byte_channels": 2, "splits": "radiodiff-r24"}, 3),
+        ("DPMCAR", {"cars": True}, 3),
+        ("DPMCARK", {"cars": True, "k2_channels": 2, "byte_channels": 3}, 5),
+    ],
+)
+def test_data_sets_of_july_2025(name, expected, channels):
+    """Simulation, condition with its fault (X2) and ranges of each loader."""
+    overrides = [f"data.name={name}", f"model.unet.DPMCARK={str(channels == 5).lower()}"]
+    config = read("radio_train_r25.yaml", *overrides).config
+    common = {"root": "data", "splits": "radiodiff-r25", "workers": 0}
+    assert config.data == DataConfig(**common | expected)
+    assert config.data.condition_channels == channels
+    assert config.condition_fits
+
+
+def test_edge_data():
+    """Crops have the sides that the public code takes for each stage, 320 as configured."""
+    edge = "data={name: edge, batch_size: 2, img_folder: x, augment_horizontal_flip: false"
+    second = read("radio_train.yaml", edge + ", crop_type: rand_resize_crop}").config.data
+    assert second == DataConfig(
+        source="edges",
+        root="data",
+        edges=EdgesConfig(crop_size=(320, 320), crop="resized", flip=False),
+        workers=2,
+    )
+    overrides = [edge + ", crop_type: rand_resize_crop}", "model.ddconfig.resolution=[64, 96]"]
+    first = read("first_radio.yaml", *overrides, perceptual_weights="vgg.pt").config.data
+    # As upstream: the first stage does not look at crop_type.
+    assert first.edges == EdgesConfig(crop_size=(64, 96), crop="random", flip=False)
+
+
+def start(file, run_dir, data, *overrides) -> int:
+    words = ["train", "--reference", str(FILES / file), "--data", str(data)]
+    words += ["--run-dir", str(run_dir)]
+    short = ["trainer.train_num_steps=2", "trainer.save_and_sample_every=2", "data.batch_size=2"]
+    for override in (*overrides, *short):
+        words += ["--set", override]
+    return main(words)
+
+
+FIRST = [
+    *(f"model.ddconfig.{key}={value}" for key, value in SMALL_FIRST.items()),
+    "model.lossconfig.perceptual_weight=0",
+]
+
+
+def test_edges_train_from_the_public_codes_files(tmp_path):
+    """Both stages, then edges for pictures of another size, window by window."""
+    root = write_edges(tmp_path / "edges")
+    edge = "data={name: edge, num_workers: 0, augment_horizontal_flip: true}"
+    window = "sampler={crop_size: [32, 32], stride: [32, 32]}"
+    first, second = tmp_path / "first", tmp_path / "second"
+    size = "model.ddconfig.resolution=[32, 32]"
+    assert start("first_radio.yaml", first, root, *FIRST, edge, size) == 0
+    more = [f"model.first_stage.ckpt_path={first / 'model-1.pt'}", "model.image_size=[32, 32]"]
+    assert start("radio_train.yaml", second, root, *SMALL, edge, *more, window) == 0
+    assert (second / "model-1.pt").is_file()
+    assert main(["sample", "--run-dir", str(second), "--out", str(tmp_path / "drawn")]) == 0
+    assert {path.name for path in (tmp_path / "drawn").glob("*.png")} == {"a.png", "b.png"}
+
+
+def test_five_channels_train_from_the_public_codes_file(variants_root, tmp_path):
+    """DPMCARK: cars and twice the k² map; exported, the weights have the public code's names."""
+    assert start("first_radio.yaml", tmp_path / "first", variants_root, *FIRST) == 0
+    cars = ["data.name=DPMCARK", "model.unet.DPMCARK=true", "trainer.gradient_accumulate_every=1"]
+    cars += [f"model.first_stage.ckpt_path={tmp_path / 'first/model-1.pt'}"]
+    run = tmp_path / "run"
+    assert start("radio_train_r25.yaml", run, variants_root, *SMALL, *cars) == 0
+    state = read_weights(run / "model-1.pt")
+    assert state["model.init_conv_carK.weight"].shape == (3, 5, 1, 1)
+    assert (variants_root / "features/k2/carsDPM/159_0.png").is_file()
 
 
 @pytest.mark.parametrize(
@@ -577,9 +659,15 @@ def test_keys_without_effect_are_named_once(caplog):
         ("model.first_stage.embed_dim=4", "must agree"),
         ("model.first_stage.ddconfig=null", "section model.first_stage.ddconfig is missing"),
         ("data=3", "data must be a section"),
-        ("data.name=DPMCARK", "data.name must be one of"),
+        ("data.name=DPMCARK", "July 2025 code only"),
         ("data.name=DPMCAR", "July 2025 code only"),
-        ("data.name=IRT4", "data.name must be one of"),
+        ("data.name=IRT4", "July 2025 code only"),
+        ("data.name=IRT5", "data.name must be one of edge, radio, DPMCAR"),
+        ("data.name=MASK_R", "sampling masks .* part of neither"),
+        (
+            "data={name: edge, batch_size: 2, crop_type: whole}",
+            "crop_type must be one of rand_crop",
+        ),
         ("trainer.lr=fast", "trainer.lr must be float"),
         ("trainer={}", "section trainer is empty"),
         ("model.unet=3", "model.unet must be a section"),

@@ -149,7 +149,10 @@ def test_imported_run_is_sampled_and_evaluated(first, dataset_root, tmp_path, ca
     assert train("radio_train.yaml", tmp_path / "back", dataset_root, *second) == 2
     assert (tmp_path / "back/diffusion.safetensors").read_bytes() == stored
     results = tmp_path / "results"
-    assert main(["evaluate", "--run-dir", str(tmp_path / "back"), "--out", str(results)]) == 0
+    evaluate = ["evaluate", "--run-dir", str(tmp_path / "back"), "--out", str(results)]
+    assert main(evaluate) == 2  # its validation maps are test maps
+    assert "--allow-leak" in capsys.readouterr().err
+    assert main([*evaluate, "--allow-leak"]) == 0
     stored = json.loads((results / "metrics.json").read_text())
     assert stored["trained_at"][0].startswith("imported from model-2.pt, sha256 ")
     assert stored["config"]["data"]["splits"] == "radiodiff-r24"

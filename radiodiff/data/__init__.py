@@ -1,23 +1,53 @@
 """Datasets: every source gives the same sample type, `RadioMapSample`."""
 
+from radiodiff.data.edges import EdgeDataset, EdgeImages
+from radiodiff.data.features import k2_map
+from radiodiff.data.gray_batches import GrayBatch, GrayBatches, to_samples
 from radiodiff.data.images import DatasetError
+from radiodiff.data.packed import PackedImages, pack_dataset
+from radiodiff.data.radiomap3dseer import RadioMap3DSeer, building_height_m
 from radiodiff.data.radiomapseer import (
     RadioMapSample,
     RadioMapSeer,
-    Splits,
+    Simulation,
+    measurement_map,
     network_condition,
     path_gain_db,
-    split_maps,
+    thresholded,
+    thresholded_to_path_gain_db,
     transmitter_cell,
 )
+from radiodiff.data.splits import Splits, split_maps, split_overlap
+from radiodiff.data.symmetry import EightSymmetries, symmetry
+from radiodiff.data.verify import check_digests, format_report, verify_dataset
 
 __all__ = [
     "DatasetError",
+    "EdgeDataset",
+    "EdgeImages",
+    "EightSymmetries",
+    "GrayBatch",
+    "GrayBatches",
+    "PackedImages",
+    "RadioMap3DSeer",
     "RadioMapSample",
     "RadioMapSeer",
+    "Simulation",
     "Splits",
+    "building_height_m",
+    "check_digests",
+    "format_report",
+    "k2_map",
+    "measurement_map",
     "network_condition",
+    "pack_dataset",
     "path_gain_db",
     "split_maps",
+    "split_overlap",
+    "symmetry",
+    "thresholded",
+    "thresholded_to_path_gain_db",
+    "to_samples",
     "transmitter_cell",
+    "verify_dataset",
 ]

@@ -18,6 +18,7 @@ from radiodiff.config import (
     Config,
     ConfigError,
     DataConfig,
+    EdgesConfig,
     EvaluateConfig,
     TrainConfig,
     apply_override,
@@ -92,8 +93,19 @@ _ENCODERS = {
     "effnet": "efficientnet_b7",
     "vgg": "vgg16",
 }
-#: Data sets of the public code to the simulation and whether cars are an input.
-_DATA = {"radio": ("DPM", False), "DPMCAR": ("DPM", True)}
+#: Radio maps of the public code as keys of our data section; with k² maps, the masks among the
+#: channels are not divided by 255 (X2).
+_DATA: dict[str, dict[str, Any]] = {
+    "radio": {},
+    "DPMCAR": {"cars": True},
+    "DPMK": {"k2_channels": 1, "byte_channels": 2},
+    "DPMCARK": {"cars": True, "k2_channels": 2, "byte_channels": 3},
+    "IRT4": {"simulation": "IRT4"},
+    "IRT4K": {"simulation": "IRT4", "k2_channels": 1, "byte_channels": 2},
+}
+#: Data sets with sampling masks from files that nobody distributes.
+_MASKED_DATA = ("MASK", "MASK_R", "RANDOM", "VERTEX", "VERTEX_R")
+_CROPS = {"rand_crop": "random", "rand_resize_crop": "resized"}
 
 
 @dataclass(frozen=True)
@@ -428,10 +440,12 @@ def read_reference_config(
             run = _autoencoder_run(path, root, model, profile, data_root, perceptual_weights)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
-    if for_training and run.config.unet.condition_mix_inputs:
+    if for_training and run.stage == "diffusion" and not run.config.condition_fits:
         raise ConfigError(
-            f"{path}: model.unet.DPMCARK needs five condition channels, two of which are feature "
-            "maps that RadioMapSeer does not hold; such weights can be imported, not trained"
+            f"{path}: data.name {root.section('data').get('name', 'radio')} gives "
+            f"{run.config.data.condition_channels} condition channels, the network takes "
+            f"{run.config.unet.condition_inputs}: model.unet.DPMCARK must be true for data.name "
+            "DPMCARK and for no other"
         )
     _log_leftovers(path, root)
     return run
@@ -464,7 +478,7 @@ def _diffusion_run(
     config = Config(
         name=path.stem,
         autoencoder_loss=AutoencoderLossConfig(perceptual_weight=0.0),
-        data=_data(data, profile, data_root),
+        data=_data(data, profile, data_root, model, "image_size"),
         autoencoder=_autoencoder(first_stage),
         unet=_unet(unet, profile, model.optional("swin", dict)),
         diffusion=_diffusion(model, profile, first_batch=batch_size),
@@ -560,7 +574,7 @@ def _autoencoder_run(
             discriminator_start=loss.need("disc_start", int),
             train_idle_discriminator=True,
         ),
-        data=_data(data, profile, data_root),
+        data=_data(data, profile, data_root, model.section("ddconfig"), "resolution"),
         autoencoder=autoencoder,
         train_autoencoder=training,
         unet=replace(profile.unet, latent_channels=autoencoder.latent_channels),
@@ -580,25 +594,42 @@ def _autoencoder_run(
     )
 
 
-def _data(section: _Section, profile: Profile, root: str) -> DataConfig:
-    """Read the ``data`` section."""
+def _data(
+    section: _Section, profile: Profile, root: str, sizes: _Section, size_key: str
+) -> DataConfig:
+    """Read the ``data`` section; ``sizes`` has the crops of edge data under ``size_key``."""
     name = section.get("name", "radio")
-    if name not in _DATA:
-        raise ValueError(
-            f"data.name must be one of {', '.join(_DATA)}, got {name!r}: the others have splits "
-            "and inputs of their own, some from files that RadioMapSeer does not hold"
-        )
-    simulation, cars = _DATA[name]
-    if profile is R24 and name != "radio":
-        raise ValueError(f"data.name {name} is known to the July 2025 code only: use profile R25")
     section.ignore("img_folder", why=_ELSEWHERE)
     section.ignore("augment_horizontal_flip", "split", "img_size", "crop_type")  # edge data only
     workers = section.get("num_workers", 2)
     if profile is R25:
         workers = 0  # the July 2025 trainer reads in its own process
-    return DataConfig(
-        root=root, simulation=simulation, cars=cars, splits=profile.splits, workers=workers
-    )
+    if name == "edge":
+        crop_type = section.get("crop_type", "rand_crop")
+        if size_key == "resolution":
+            crop_type = "rand_crop"  # the first stage does not look at the key
+        if crop_type not in _CROPS:
+            raise ValueError(f"data.crop_type must be one of {', '.join(_CROPS)}: {crop_type!r}")
+        edges = EdgesConfig(
+            crop_size=sizes.pair(size_key, [320, 320]),
+            crop=_CROPS[crop_type],
+            flip=section.get("augment_horizontal_flip", True),
+        )
+        return DataConfig(source="edges", root=root, edges=edges, workers=workers)
+    if name in _MASKED_DATA:
+        raise ValueError(
+            f"data.name {name} reads sampling masks (png/half_mask and the like) that are part of "
+            "neither RadioMapSeer nor the public code; for measurements at random places set "
+            "data.measurements in a configuration of ours"
+        )
+    if name not in _DATA:
+        raise ValueError(f"data.name must be one of edge, {', '.join(_DATA)}, got {name!r}")
+    if profile is R24 and name != "radio":
+        raise ValueError(f"data.name {name} is known to the July 2025 code only: use profile R25")
+    # As upstream: this loader kept the ranges of December 2024. Those of IRT4 differ from R25's
+    # in the validation maps only, which neither training nor sampling reads.
+    splits = R24.splits if name == "DPMK" else profile.splits
+    return DataConfig(root=root, splits=splits, workers=workers, **_DATA[name])
 
 
 def _training(section: _Section, *, clips: bool, **fixed: Any) -> TrainConfig:

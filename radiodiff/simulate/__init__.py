@@ -4,6 +4,7 @@
 `simulate_dataset` a folder of maps in RadioMapSeer's layout.
 """
 
+from radiodiff.simulate.cars import car_loss_db, place_cars
 from radiodiff.simulate.cities import (
     ATTRIBUTION,
     CITY_NAMES,
@@ -14,27 +15,41 @@ from radiodiff.simulate.cities import (
     procedural_tile,
     rasterize,
 )
-from radiodiff.simulate.dataset import city_of_map, simulate_dataset
+from radiodiff.simulate.dataset import (
+    VARIANTS,
+    Variant,
+    city_of_map,
+    simulate_dataset,
+    simulate_outlines,
+)
 from radiodiff.simulate.dominant_path import DominantPath, DominantPathConstants, PathMap
 from radiodiff.simulate.outlines import dataset_outlines, read_antennas, read_outlines
+from radiodiff.simulate.ray_tracing import RayTracing, RayTracingConstants
 from radiodiff.simulate.visibility import line_of_sight_mask
 
 __all__ = [
     "ATTRIBUTION",
     "CITY_NAMES",
     "SPLIT_OF_CITY",
+    "VARIANTS",
     "DominantPath",
     "DominantPathConstants",
     "PathMap",
+    "RayTracing",
+    "RayTracingConstants",
+    "Variant",
+    "car_loss_db",
     "city_of_map",
     "city_tile",
     "dataset_outlines",
     "line_of_sight_mask",
     "load_city",
+    "place_cars",
     "place_transmitters",
     "procedural_tile",
     "rasterize",
     "read_antennas",
     "read_outlines",
     "simulate_dataset",
+    "simulate_outlines",
 ]

@@ -1,14 +1,16 @@
 """Write simulated radio maps as a folder in RadioMapSeer's layout.
 
 The folder describes itself: ``dataset.json`` holds every parameter, the constants of the
-propagation model, and the city and split of each map. A map depends on the seed and its id only,
-so neither the number of worker processes nor an interruption changes a single byte.
+propagation models, and the city and split of each map, ``SHA256SUMS`` the digest of every file. A
+map depends on the seed and its id only, so neither the number of worker processes nor an
+interruption changes a single byte.
 
 Source of the layout: C. Yapar et al., *Dataset of Pathloss and ToA Radio Maps*, arXiv:2212.11777.
 """
 
 import contextlib
 import fcntl
+import hashlib
 import io
 import json
 import logging
@@ -21,29 +23,39 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import connection
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 from shapely import Polygon
 from shapely.geometry.polygon import orient
 
+from radiodiff.simulate.cars import CAR_DB_PER_M, place_cars
 from radiodiff.simulate.cities import (
     ATTRIBUTION,
     CITY_NAMES,
     SPLIT_OF_CITY,
     city_tile,
     place_transmitters,
+    rasterize,
 )
 from radiodiff.simulate.dominant_path import DominantPath, DominantPathConstants
-from radiodiff.units import cell_to_m, path_gain_db_to_uint8
+from radiodiff.simulate.outlines import RADIOMAPSEER_SHIFT_CELLS, read_antennas, read_outlines
+from radiodiff.simulate.ray_tracing import RayTracing, RayTracingConstants
+from radiodiff.units import cell_to_m, m_to_cell, path_gain_db_to_uint8
 
-__all__ = ["city_of_map", "simulate_dataset"]
+__all__ = ["VARIANTS", "Variant", "city_of_map", "simulate_dataset", "simulate_outlines"]
 
 logger = logging.getLogger(__name__)
 
 #: Raised whenever the same parameters would give other maps.
-SIMULATOR_VERSION = 1
+SIMULATOR_VERSION = 2
 MANIFEST = "dataset.json"
+DIGESTS = "SHA256SUMS"
+#: Folders of ``gain/``: the dominant path, ray tracing with two and with four reflections, and the
+#: same with cars.
+Variant = Literal["DPM", "IRT2", "IRT4", "carsDPM", "carsIRT2", "carsIRT4"]
+VARIANTS: tuple[Variant, ...] = ("DPM", "IRT2", "IRT4", "carsDPM", "carsIRT2", "carsIRT4")
 #: Maps take their cities from this cycle in turn: 35 % munich, 20 % san_francisco and
 #: procedural, 10 % paris, 15 % florence. The first eight hold all five, hence all three splits.
 CITY_CYCLE = (
@@ -68,6 +80,12 @@ class _Parameters:
     cell_size_m: float
     seed: int
     cities: tuple[str, ...]
+    variants: tuple[Variant, ...]
+
+    @property
+    def has_cars(self) -> bool:
+        """Whether any variant has cars."""
+        return any(variant.startswith("cars") for variant in self.variants)
 
 
 def city_of_map(map_id: int, cities: Sequence[str] = CITY_NAMES) -> str:
@@ -91,18 +109,22 @@ def simulate_dataset(
     seed: int = 0,
     workers: int = 1,
     cities: Sequence[str] = CITY_NAMES,
+    variants: Sequence[Variant] = ("DPM",),
+    commit: str = "unknown",
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Simulate ``maps`` tiles with ``transmitters`` path-gain maps each.
 
-    Files per map m and transmitter t: ``gain/DPM/m_t.png`` (8-bit gray, see
+    Files per map m and transmitter t: ``gain/<variant>/m_t.png`` (8-bit gray, see
     `radiodiff.units.path_gain_db_to_uint8`; buildings 0), ``png/antennas/m_t.png`` (one cell 255),
     ``png/buildings_complete/m.png`` (0 or 255), ``polygon/buildings_complete/m.json`` (closed
-    rings in cells, y up; rings of courtyards run clockwise, fill by the even-odd rule) and, last,
-    ``antenna/m.json`` (``[x, y]`` in cells, y up: column x, row ``size - 1 - y``).
+    rings in cells, y up; rings of courtyards run clockwise, fill by the even-odd rule), with cars
+    ``png/cars/m.png`` and ``polygon/cars/m.json``, and, last, ``antenna/m.json`` (``[x, y]`` in
+    cells, y up: column x, row ``size - 1 - y``).
 
     A map counts as finished when its antenna file is there. Called again with the same
-    parameters, the function leaves finished maps alone and makes the missing ones.
+    parameters, the function leaves finished maps alone and makes the missing ones; when all are
+    there it writes ``SHA256SUMS``, which ``sha256sum -c`` reads.
 
     Args:
         out: Folder to fill; must be new, empty or begun by this function.
@@ -114,6 +136,9 @@ def simulate_dataset(
         workers: Processes; the result does not depend on it. Callers with more than one need the
             usual ``if __name__ == "__main__"`` guard, as processes are spawned.
         cities: Cities to use, out of `CITY_NAMES`.
+        variants: Which maps to make, out of `VARIANTS`; buildings, transmitters and what a
+            variant holds do not depend on the others.
+        commit: Commit of the code, for ``dataset.json``; the one that began counts.
         progress: Called as ``progress(done, maps)`` whenever a map is finished.
 
     Returns:
@@ -124,10 +149,12 @@ def simulate_dataset(
             ``out`` was begun with other parameters; names them.
         FileExistsError: If ``out`` holds other files.
     """
-    parameters = _check_parameters(maps, transmitters, size, cell_size_m, seed, workers, cities)
+    parameters = _check_parameters(
+        maps, transmitters, size, cell_size_m, seed, workers, cities, variants
+    )
     out = Path(out)
     with _only_writer(out):
-        _open_folder(out, parameters)
+        _open_folder(out, parameters, commit)
         todo = [m for m in range(maps) if not _last_file(out, m).exists()]
         done = maps - len(todo)
         if todo:
@@ -137,7 +164,79 @@ def simulate_dataset(
             done += 1
             if progress is not None:
                 progress(done, maps)
+        if todo or not (out / DIGESTS).exists():
+            _write_digests(out)
     return out
+
+
+def simulate_outlines(
+    out: Path,
+    outlines: Path,
+    antennas: Path,
+    *,
+    antenna_ids: Sequence[int] | None = None,
+    size: int = 256,
+    cell_size_m: float = 1.0,
+    shift_cells: float = RADIOMAPSEER_SHIFT_CELLS,
+    variants: Sequence[Variant] = ("DPM",),
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Simulate radio maps over given outlines, in RadioMapSeer's formats and layout.
+
+    The map's number is that of the outlines' file, ``7.json``, or 0. Besides the gains the folder
+    receives copies of both files, the raster of the buildings and the antenna pictures, so that
+    `radiodiff.data.RadioMapSeer` reads it with split ``all``; other maps may follow.
+
+    Args:
+        out: Folder to write to; files of the same map and transmitter are replaced.
+        outlines: Rings of buildings, see `read_outlines`.
+        antennas: Positions of transmitters, see `read_antennas`.
+        antenna_ids: Which of them, counted from 0; all if ``None``.
+        size: Cells along each side of the map.
+        cell_size_m: Side of a cell [m].
+        shift_cells: Added to the outlines' coordinates [cells]; RadioMapSeer's need -0.5.
+        variants: Which maps to make, out of `VARIANTS` without cars.
+        progress: Called as ``progress(done, maps)`` whenever a map is written.
+
+    Returns:
+        The gain files written.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file, an id, a variant or a position does not fit; names it.
+    """
+    parameters = _check_parameters(1, 1, size, cell_size_m, 0, 1, CITY_NAMES, variants)
+    if parameters.has_cars:
+        raise ValueError(f"expected variants without cars for given outlines, got {variants}")
+    buildings = read_outlines(outlines, cell_size_m=cell_size_m, shift_cells=shift_cells)
+    positions = read_antennas(antennas)
+    ids = range(len(positions)) if antenna_ids is None else antenna_ids
+    for t in ids:
+        if not 0 <= t < len(positions):
+            raise ValueError(f"{antennas} has antennas 0 to {len(positions) - 1}, not {t}")
+    engines = _engines(buildings, parameters, None)
+    mask = rasterize(buildings, size, cell_size_m)
+    map_id = int(Path(outlines).stem) if Path(outlines).stem.isdecimal() else 0
+    places = {}
+    for t in ids:
+        x, y = positions[t]
+        place_m = ((x + 0.5) * cell_size_m, (y + 0.5) * cell_size_m)
+        row, col = m_to_cell(place_m, size=size, cell_size_m=cell_size_m)
+        if not (0 <= row < size and 0 <= col < size) or mask[row, col]:
+            where = "inside a building" if 0 <= row < size and 0 <= col < size else "off the map"
+            raise ValueError(f"{antennas}: antenna {t} at x={x:g}, y={y:g} lies {where}")
+        places[t] = (row, col), place_m
+    out = Path(out)
+    _make_folders(out, parameters)
+    _write(out / f"png/buildings_complete/{map_id}.png", _png_bytes(mask * np.uint8(255)))
+    _write(out / f"polygon/buildings_complete/{map_id}.json", Path(outlines).read_bytes())
+    written = []
+    for done, (t, (cell, place_m)) in enumerate(places.items(), start=1):
+        written += _write_transmitter(out, f"{map_id}_{t}", cell, place_m, engines, parameters)
+        if progress is not None:
+            progress(done, len(places))
+    _write(_last_file(out, map_id), Path(antennas).read_bytes())
+    return written
 
 
 @contextlib.contextmanager
@@ -162,6 +261,7 @@ def _check_parameters(
     seed: int,
     workers: int,
     cities: Sequence[str],
+    variants: Sequence[Variant],
 ) -> _Parameters:
     """Return the parameters in one form or raise ValueError."""
     for name, value, least in (
@@ -180,29 +280,45 @@ def _check_parameters(
         raise ValueError(
             f"expected cities to be a list out of {', '.join(CITY_NAMES)}; got {cities!r}"
         )
-    ordered = tuple(city for city in CITY_NAMES if city in cities)
+    if not variants or isinstance(variants, str) or set(variants) - set(VARIANTS):
+        raise ValueError(
+            f"expected variants to be a list out of {', '.join(VARIANTS)}; got {variants!r}"
+        )
     return _Parameters(
-        int(maps), int(transmitters), int(size), float(cell_size_m), int(seed), ordered
+        int(maps),
+        int(transmitters),
+        int(size),
+        float(cell_size_m),
+        int(seed),
+        tuple(city for city in CITY_NAMES if city in cities),
+        tuple(variant for variant in VARIANTS if variant in variants),
     )
 
 
-def _manifest(parameters: _Parameters) -> dict:
+def _manifest(parameters: _Parameters, commit: str) -> dict:
     """Return the content of ``dataset.json``."""
+    constants = {"car_db_per_m": CAR_DB_PER_M} if parameters.has_cars else {}
+    if any("DPM" in variant for variant in parameters.variants):
+        constants["dominant_path"] = asdict(DominantPathConstants())
+    if any("IRT" in variant for variant in parameters.variants):
+        constants["ray_tracing"] = asdict(RayTracingConstants())
     cities = [city_of_map(m, parameters.cities) for m in range(parameters.maps)]
     return {
         "generator": {"name": "radiodiff.simulate", "version": SIMULATOR_VERSION},
+        "commit": commit,
         "attribution": ATTRIBUTION,
-        "parameters": asdict(parameters) | {"cities": list(parameters.cities)},
-        "constants": asdict(DominantPathConstants()),
+        "parameters": asdict(parameters)
+        | {"cities": list(parameters.cities), "variants": list(parameters.variants)},
+        "constants": constants,
         "maps": [
             {"id": m, "city": city, "split": SPLIT_OF_CITY[city]} for m, city in enumerate(cities)
         ],
     }
 
 
-def _open_folder(out: Path, parameters: _Parameters) -> None:
+def _open_folder(out: Path, parameters: _Parameters, commit: str) -> None:
     """Make the folders, or check that ``out`` is ours and drop what an interruption left."""
-    manifest = _manifest(parameters)
+    manifest = _manifest(parameters, commit)
     path = out / MANIFEST
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -217,13 +333,22 @@ def _open_folder(out: Path, parameters: _Parameters) -> None:
             f"expected {out} to be a new or empty folder or one with {MANIFEST}, got a folder "
             "with other files; choose another folder"
         )
-    folders = ("antenna", "gain/DPM", "png/antennas", "png/buildings_complete")
-    for folder in (*folders, "polygon/buildings_complete"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+    _make_folders(out, parameters)
     for stray in filter(_is_temporary, out.rglob("*")):
         stray.unlink()
     if not path.exists():
         _write(path, _json_bytes(manifest, indent=1))
+
+
+def _make_folders(out: Path, parameters: _Parameters) -> None:
+    """Make the folders that the variants need."""
+    shapes = ["buildings_complete", *(["cars"] if parameters.has_cars else [])]
+    for folder in (
+        *("antenna", "png/antennas"),
+        *(f"gain/{variant}" for variant in parameters.variants),
+        *(f"{kind}/{shape}" for kind in ("png", "polygon") for shape in shapes),
+    ):
+        (out / folder).mkdir(parents=True, exist_ok=True)
 
 
 def _differing_keys(found: dict, wanted: dict) -> list[str]:
@@ -281,22 +406,78 @@ def _write_map(out: Path, map_id: int, parameters: _Parameters) -> int:
         size * cell_size_m,
         detail_m=max(MIN_DETAIL_M, DETAIL_CELLS * cell_size_m),
     )
-    engine = DominantPath(buildings, size, cell_size_m)
-    mask = engine.building_mask
+    mask = rasterize(buildings, size, cell_size_m)
     cells = place_transmitters(mask, parameters.transmitters, rng, cell_size_m=cell_size_m)
-
-    _write(out / f"png/buildings_complete/{map_id}.png", _png_bytes(mask * np.uint8(255)))
-    rings = _cell_rings(buildings, cell_size_m)
-    _write(out / f"polygon/buildings_complete/{map_id}.json", _json_bytes(rings))
-    for t, (row, col) in enumerate(cells):
-        gain = engine.path_gain_db(cell_to_m((row, col), size=size, cell_size_m=cell_size_m))
-        _write(out / f"gain/DPM/{map_id}_{t}.png", _png_bytes(path_gain_db_to_uint8(gain)))
-        antenna = np.zeros((size, size), np.uint8)
-        antenna[row, col] = 255
-        _write(out / f"png/antennas/{map_id}_{t}.png", _png_bytes(antenna))
+    places_m = [cell_to_m(cell, size=size, cell_size_m=cell_size_m) for cell in cells]
+    shapes = {"buildings_complete": (buildings, mask)}
+    car_mask = None
+    if parameters.has_cars:
+        cars = place_cars(buildings, size * cell_size_m, rng, avoid_m=places_m)
+        car_mask = rasterize(cars, size, cell_size_m)
+        shapes["cars"] = (cars, car_mask)
+    for name, (polygons, raster) in shapes.items():
+        _write(out / f"png/{name}/{map_id}.png", _png_bytes(raster * np.uint8(255)))
+        rings = _cell_rings(polygons, cell_size_m)
+        _write(out / f"polygon/{name}/{map_id}.json", _json_bytes(rings))
+    engines = _engines(buildings, parameters, car_mask)
+    for t, (cell, place_m) in enumerate(zip(cells, places_m, strict=True)):
+        _write_transmitter(out, f"{map_id}_{t}", cell, place_m, engines, parameters)
     positions = [[int(col), int(size - 1 - row)] for row, col in cells]
     _write(_last_file(out, map_id), _json_bytes(positions))
     return map_id
+
+
+def _engines(
+    buildings: Sequence[Polygon], parameters: _Parameters, car_mask: np.ndarray | None
+) -> "dict[tuple[str, bool], DominantPath | RayTracing]":
+    """Return the engine of each kind, with and without cars, that the variants need."""
+    raster = (buildings, parameters.size, parameters.cell_size_m)
+    kinds = {_engine_of(variant) for variant in parameters.variants}
+    classes = {"DPM": DominantPath, "IRT": RayTracing}
+    return {
+        (name, has_cars): classes[name](*raster, cars=car_mask if has_cars else None)
+        for name, has_cars in sorted(kinds)
+    }
+
+
+def _engine_of(variant: Variant) -> tuple[str, bool]:
+    """Return the engine that makes a variant, and whether it needs the cars."""
+    return variant.removeprefix("cars")[:3], variant.startswith("cars")
+
+
+def _write_transmitter(
+    out: Path,
+    name: str,
+    cell: tuple[int, int],
+    place_m: tuple[float, float],
+    engines: "dict[tuple[str, bool], DominantPath | RayTracing]",
+    parameters: _Parameters,
+) -> list[Path]:
+    """Write the maps of one transmitter and its picture; return the gain files."""
+    paths = []
+    for variant in parameters.variants:
+        engine = engines[_engine_of(variant)]
+        if isinstance(engine, DominantPath):
+            gain = engine.path_gain_db(place_m)
+        else:
+            gain = engine.path_gain_db(place_m, reflections=int(variant[-1]))
+        paths.append(out / f"gain/{variant}/{name}.png")
+        _write(paths[-1], _png_bytes(path_gain_db_to_uint8(gain)))
+    antenna = np.zeros((parameters.size, parameters.size), np.uint8)
+    antenna[tuple(cell)] = 255
+    _write(out / f"png/antennas/{name}.png", _png_bytes(antenna))
+    return paths
+
+
+def _write_digests(out: Path) -> None:
+    """Write the SHA-256 digest of every file of the dataset, in the form of ``sha256sum``."""
+    files = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
+    lines = [
+        f"{hashlib.sha256((out / name).read_bytes()).hexdigest()}  {name}\n"
+        for name in files
+        if name != DIGESTS and not name.startswith("packed/")
+    ]
+    _write(out / DIGESTS, "".join(lines).encode())
 
 
 def _last_file(out: Path, map_id: int) -> Path:

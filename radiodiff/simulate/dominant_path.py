@@ -4,12 +4,14 @@ The dominant path model replaces the many rays of a ray tracer by the single pat
 loss. With line of sight that is the straight line; elsewhere it is a string pulled tight round
 building corners, and every corner costs a fixed loss plus one that grows with the angle it bends
 the path by. Source: R. Wahl et al., *Dominant Path Prediction Model for Urban Scenarios*, IST
-Mobile and Wireless Communications Summit 2005; the loss terms here were fitted to RadioMapSeer.
+Mobile and Wireless Communications Summit 2005; the loss terms here were fitted to RadioMapSeer by
+``tools/calibrate_dominant_path.py``.
 """
 
+import functools
 import heapq
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numba
@@ -17,14 +19,23 @@ import numpy as np
 import shapely
 from shapely import Polygon
 
+from radiodiff.simulate.cars import CAR_DB_PER_M, car_loss_db
 from radiodiff.simulate.cities import rasterize
+from radiodiff.simulate.roofs import (
+    CELL_DIRECTIONS,
+    TRANSMITTER_DIRECTIONS,
+    improve_over_roofs,
+    roof_edges,
+)
 from radiodiff.simulate.visibility import (
     CORNER_OFFSET_M,
+    corner_spans,
     find_corners,
     find_walls,
     is_visible,
     nearest_walls,
     visible_spans,
+    wall_grid,
 )
 from radiodiff.units import REFERENCE_LOSS_DB, line_of_sight_gain_db
 
@@ -38,22 +49,30 @@ SLACK_M = 1.01 * CORNER_OFFSET_M
 class DominantPathConstants:
     """Loss of a path without line of sight.
 
-    A path of total length l [m] round corners that bend it by the angles a_i [rad] has the loss
+    A path of total length l [m] that bends by the angles a_i [rad] has the loss
 
-        47.86 + 10 exponent log10(l)
+        47.86 + bent_db + 10 exponent log10(l)
         + sum_i (corner_db + angle_db_per_rad min(a_i, angle_limit_rad))
 
-    in dB (eq. ``bent-path``). The values were fitted to the DPM gains of RadioMapSeer's map 0.
+    in dB (eq. ``bent-path``). It bends round corners of buildings, or twice over their roofs, in
+    space then (eq. ``roof-path``). The values were fitted to the DPM gains of seven transmitters
+    of RadioMapSeer's map 0; only the heights are the dataset's own.
     """
 
-    exponent: float = 2.93
+    exponent: float = 2.88
     """Path-loss exponent of the whole bent path [1]; with line of sight it is 2.5."""
-    corner_db: float = 1.4
-    """Loss of a corner however little it bends the path [dB]."""
-    angle_db_per_rad: float = 7.0
-    """Further loss of a corner per angle it bends the path by [dB/rad]."""
+    bent_db: float = -1.18
+    """Added once to the loss of every path that bends [dB]."""
+    corner_db: float = 1.89
+    """Loss of a bend however small its angle [dB]."""
+    angle_db_per_rad: float = 9.22
+    """Further loss of a bend per angle [dB/rad]."""
     angle_limit_rad: float = 1.2
-    """Angle beyond which a corner costs no more [rad]."""
+    """Angle beyond which a bend costs no more [rad]."""
+    roof_height_m: float = 23.5
+    """Height of the roofs above the antennas [m]; infinite for no paths over roofs."""
+    roof_limit_rad: float = 0.94
+    """Angle beyond which a bend over a roof costs no more [rad]."""
 
 
 class PathMap(NamedTuple):
@@ -62,8 +81,10 @@ class PathMap(NamedTuple):
     path_gain_db: np.ndarray
     """Path gain [dB], shape ``(size, size)``; NaN in buildings, -inf where no path leads."""
     bends: np.ndarray
-    """Corners on the dominant path, shape ``(size, size)``; 0 with line of sight, else -1
-    without a path and in buildings."""
+    """Bends of the dominant path, shape ``(size, size)``; 0 with line of sight, 2 over roofs,
+    -1 without a path and in buildings."""
+    over_roofs: np.ndarray
+    """Whether the dominant path leads over roofs, bool, shape ``(size, size)``."""
 
 
 class DominantPath:
@@ -79,9 +100,12 @@ class DominantPath:
         size: Cells along each side of the tile.
         cell_size_m: Side of a cell [m].
         constants: Loss of bent paths.
+        cars: Cells inside cars, bool, shape ``(size, size)``; paths along the streets lose
+            ``CAR_DB_PER_M`` in them (eq. ``car-loss``). Paths over the roofs climb out of their
+            way, and a path with line of sight goes straight even if it would pay to go round.
 
     Raises:
-        ValueError: If ``size`` or ``cell_size_m`` is not positive.
+        ValueError: If ``size`` or ``cell_size_m`` is not positive, or ``cars`` has another shape.
     """
 
     def __init__(
@@ -90,6 +114,8 @@ class DominantPath:
         size: int,
         cell_size_m: float,
         constants: DominantPathConstants | None = None,
+        *,
+        cars: np.ndarray | None = None,
     ) -> None:
         if size < 1 or not cell_size_m > 0:
             raise ValueError(
@@ -99,7 +125,11 @@ class DominantPath:
         self.size = size
         self.cell_size_m = float(cell_size_m)
         self.extent_m = size * self.cell_size_m
+        if cars is not None and np.shape(cars) != (size, size):
+            raise ValueError(f"expected cars of shape {(size, size)}, got {np.shape(cars)}")
         self.constants = constants or DominantPathConstants()
+        has_cars = cars is not None and np.any(cars)
+        self.cars = np.asarray(cars, bool) if has_cars else np.zeros((0, 0), bool)
         tile = shapely.box(0, 0, self.extent_m, self.extent_m)
         geometry = shapely.union_all(list(buildings)).intersection(tile)
         parts = [p for p in shapely.get_parts(geometry) if p.geom_type == "Polygon"]
@@ -109,7 +139,21 @@ class DominantPath:
         self._walls = find_walls(self._geometry, self.extent_m)
         self._corners = find_corners(self._geometry, self.extent_m)
         self._graph = _corner_graph(self._walls, *self._corners)
-        self._spans = _corner_spans(self._walls, self._corners.points, size, self.cell_size_m)
+        self._spans = corner_spans(self._walls, self._corners.points, size, self.cell_size_m)
+        self._car_losses = _car_losses(
+            self.cars, self._corners.points, *self._graph[:2], *self._spans, size, self.cell_size_m
+        )
+
+    @functools.cached_property
+    def _roofs(self) -> tuple[np.ndarray, ...]:
+        """Walls, their grid, outdoor cells, their centres, and the roof edges these see."""
+        walls = self._walls[:-4]  # without the sides of the tile
+        grid = wall_grid(walls, self.size, self.cell_size_m)
+        cells = np.argwhere(~self.building_mask)
+        centers = np.stack([cells[:, 1] + 0.5, self.size - cells[:, 0] - 0.5], axis=1)
+        centers *= self.cell_size_m
+        edges = roof_edges(walls, *grid, self.size, self.cell_size_m, centers, CELL_DIRECTIONS)
+        return walls, *grid, cells, centers, *edges
 
     def path_gain_db(self, transmitter_m: tuple[float, float]) -> np.ndarray:
         """Return the path gain [dB] of every cell centre, shape ``(size, size)``.
@@ -150,19 +194,53 @@ class DominantPath:
             *self._corners,
             *self._graph,
             *self._spans,
+            self.cars,
+            *self._car_losses,
             source,
             self.size,
             self.cell_size_m,
-            astuple(self.constants),
+            self._corner_losses,
         )
+        bent_db = np.where(bends == 0, -np.inf, loss_db)  # nothing beats line of sight
+        over_roofs = self._improve_over_roofs(bent_db, source)
+        bends[over_roofs] = 2
         centers = (np.arange(self.size) + 0.5) * self.cell_size_m
         distance_m = np.hypot(centers - source[0], centers[::-1, None] - source[1])
+        # Where a cell is visible the search leaves what is lost in cars.
         path_gain_db = np.where(
-            bends == 0, line_of_sight_gain_db(distance_m), -(REFERENCE_LOSS_DB + loss_db)
+            bends == 0,
+            line_of_sight_gain_db(distance_m) - loss_db,
+            -(REFERENCE_LOSS_DB + self.constants.bent_db + bent_db),
         )
         path_gain_db[self.building_mask] = np.nan
         bends[self.building_mask] = -1
-        return PathMap(path_gain_db, bends)
+        return PathMap(path_gain_db, bends, over_roofs)
+
+    @property
+    def _corner_losses(self) -> tuple[float, float, float, float]:
+        """The constants that matter in the search."""
+        c = self.constants
+        return c.exponent, c.corner_db, c.angle_db_per_rad, c.angle_limit_rad
+
+    def _improve_over_roofs(self, loss_db: np.ndarray, source: np.ndarray) -> np.ndarray:
+        """Lower losses where a path over the roofs is better; return where, bool."""
+        height_m = self.constants.roof_height_m
+        if not np.isfinite(height_m):
+            return np.zeros(loss_db.shape, dtype=bool)
+        walls, first, index, cells, centers, *cell_edges = self._roofs
+        grid = (first, index, self.size, self.cell_size_m)
+        edges = roof_edges(walls, *grid, source[None], TRANSMITTER_DIRECTIONS)
+        return improve_over_roofs(
+            loss_db,
+            cells,
+            centers,
+            walls,
+            *cell_edges,
+            source,
+            *edges,
+            height_m,
+            (*self._corner_losses[:3], self.constants.roof_limit_rad),
+        )
 
 
 @numba.njit(cache=True)
@@ -228,25 +306,42 @@ def _corner_graph(
 
 
 @numba.njit(cache=True)
-def _corner_spans(
-    walls: np.ndarray, points: np.ndarray, size: int, cell_size_m: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the runs of cells visible from each corner, in compressed rows.
+def _car_losses(
+    cars: np.ndarray,
+    points: np.ndarray,
+    first_edge: np.ndarray,
+    targets: np.ndarray,
+    first_span: np.ndarray,
+    spans: np.ndarray,
+    size: int,
+    cell_size_m: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what is lost in cars [dB] on the way between corners and from corners to cells.
 
     Returns:
-        ``first_span``, shape ``(corners + 1,)``, and ``spans`` as in `visible_spans`.
+        Loss of each edge, shape ``(edges,)``; where the cells of each span begin in the last
+        result, shape ``(spans + 1,)``; loss of each cell of each span, float32. Without cars all
+        are empty.
     """
-    first_span = np.zeros(len(points) + 1, np.int64)
-    spans = np.empty((4096, 3), np.int32)
+    if cars.size == 0:
+        return np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.float32)
+    edge_db = np.zeros(len(targets))
+    first_cell = np.zeros(len(spans) + 1, np.int64)
+    for s in range(len(spans)):
+        first_cell[s + 1] = first_cell[s] + spans[s, 2] - spans[s, 1]
+    cell_db = np.zeros(first_cell[-1], np.float32)
     for c in range(len(points)):
-        _, sectors = nearest_walls(walls, points[c, 0], points[c, 1])
-        more = visible_spans(walls, sectors, points[c], size, cell_size_m)
-        begin = first_span[c]
-        first_span[c + 1] = begin + len(more)
-        while begin + len(more) > len(spans):
-            spans = np.concatenate((spans, np.empty_like(spans)))
-        spans[begin : begin + len(more)] = more
-    return first_span, spans[: first_span[-1]].copy()
+        x, y = points[c]
+        for e in range(first_edge[c], first_edge[c + 1]):
+            tx, ty = points[targets[e]]
+            edge_db[e] = car_loss_db(cars, cell_size_m, x, y, tx, ty, CAR_DB_PER_M)
+        for s in range(first_span[c], first_span[c + 1]):
+            ty = (size - spans[s, 0] - 0.5) * cell_size_m
+            for col in range(spans[s, 1], spans[s, 2]):
+                tx = (col + 0.5) * cell_size_m
+                k = first_cell[s] + col - spans[s, 1]
+                cell_db[k] = car_loss_db(cars, cell_size_m, x, y, tx, ty, CAR_DB_PER_M)
+    return edge_db, first_cell, cell_db
 
 
 @numba.njit(cache=True)
@@ -260,12 +355,19 @@ def _trace(
     sides: np.ndarray,
     first_span: np.ndarray,
     spans: np.ndarray,
+    cars: np.ndarray,
+    edge_cars_db: np.ndarray,
+    first_cell: np.ndarray,
+    cell_cars_db: np.ndarray,
     source: np.ndarray,
     size: int,
     cell_size_m: float,
     constants: tuple[float, float, float, float],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the least loss of bent paths beyond the first metre [dB] and the bends of every cell.
+
+    Cells with line of sight get what the straight path loses in cars instead. Losses in cars do
+    not grow with the path behind them, so they are counted with those at corners.
 
     Arrivals at corners are settled in ascending order of their loss so far and then passed on to
     the cells their corner sees and to its neighbours. Of two arrivals over the same edge, the one
@@ -281,6 +383,7 @@ def _trace(
     for row, start, stop in visible_spans(walls, sectors, source, size, cell_size_m):
         best[row, start:stop] = -np.inf
         bends[row, start:stop] = 0
+    has_cars = cars.size > 0
 
     # Arrivals at corners, least loss so far first: loss so far [dB], loss at corners [dB],
     # length [m], direction of the last piece (unit vector), corner, side, edge, bends.
@@ -290,8 +393,12 @@ def _trace(
         length = np.hypot(x, y)
         side = _side(c, x, y, backward, forward)
         if side != 0 and length > 0 and is_visible(walls, angles, sectors, source, points[c]):
-            loss = 10 * exponent * np.log10(max(1.0, length))
-            heapq.heappush(queue, (loss, 0.0, length, x / length, y / length, c, side, -1, 0))
+            cars_db = 0.0
+            if has_cars:
+                ends = (source[0], source[1], points[c, 0], points[c, 1])
+                cars_db = car_loss_db(cars, cell_size_m, *ends, CAR_DB_PER_M)
+            loss = 10 * exponent * np.log10(max(1.0, length)) + cars_db
+            heapq.heappush(queue, (loss, cars_db, length, x / length, y / length, c, side, -1, 0))
 
     least_corners_db = np.full(len(targets), np.inf)
     worst = np.full(len(points), np.inf)
@@ -322,6 +429,8 @@ def _trace(
                             total = max(1.0, length + np.hypot(x, y))
                             loss = corners_db + angle_db_per_rad * angle
                             loss += 10 * exponent * np.log10(total)
+                            if has_cars:
+                                loss += cell_cars_db[first_cell[s] + col - spans[s, 1]]
                             if loss < best[row, col]:
                                 best[row, col] = loss
                                 bends[row, col] = bends_so_far
@@ -336,10 +445,20 @@ def _trace(
                 continue
             angle = min(np.arctan2(cross, ux * x + uy * y), angle_limit_rad)
             next_db = corners_db + angle_db_per_rad * angle
+            if has_cars:
+                next_db += edge_cars_db[e]
             if next_db < least_corners_db[e]:
                 step = np.hypot(x, y)
                 total = length + step
                 loss = 10 * exponent * np.log10(max(1.0, total)) + next_db
                 ahead = (t, sides[e, 1], e, bends_so_far)
                 heapq.heappush(queue, (loss, next_db, total, x / step, y / step, *ahead))
+
+    for row, start, stop in visible_spans(walls, sectors, source, size, cell_size_m):
+        best[row, start:stop] = 0.0
+        if has_cars:
+            y = (size - row - 0.5) * cell_size_m
+            for col in range(start, stop):
+                ends = (source[0], source[1], (col + 0.5) * cell_size_m, y)
+                best[row, col] = car_loss_db(cars, cell_size_m, *ends, CAR_DB_PER_M)
     return best, bends

@@ -1,0 +1,431 @@
+"""The images of a folder as one memory-mapped array, so that a GPU never waits for PNG decoding.
+
+`pack_dataset` decodes every image once and writes, for each folder of a dataset such as
+``gain/DPM``, ``packed/gain/DPM.npy`` (uint8, shape ``(n, h, w)``) and ``packed/gain/DPM.json``:
+the names in the order of the rows, the digest of names, sizes and times of the files, and the
+SHA-256 of the array. `PackedImages` reads one. A pack is a copy: the images stay where they are,
+and a pack that no longer agrees with them is not used.
+
+While a folder is being packed the array is called ``.DPM.npy.partial``; ``.DPM.journal`` beside it
+lists the shards (a few hundred rows) that are on disk. The same call goes on from there.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from radiodiff.data.images import DatasetError, read_gray
+from radiodiff.simulate.dataset import _start_worker
+
+__all__ = ["PackedImages", "pack_dataset"]
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "packed"
+#: Raised whenever packs of an older version cannot be read.
+FORMAT = 1
+#: Images that are decoded and noted in the journal together: 16 MB at 256 x 256.
+SHARD = 256
+
+
+class _File(NamedTuple):
+    """An image of the source, as the file system knows it."""
+
+    name: str
+    size: int
+    mtime_ns: int
+
+
+class _Plan(NamedTuple):
+    """A folder to pack."""
+
+    source: Path
+    array: Path
+    files: list[_File]
+    shape: tuple[int, int, int]
+
+    @property
+    def partial(self) -> Path:
+        return self.array.with_name(f".{self.array.name}.partial")
+
+    @property
+    def journal(self) -> Path:
+        return self.array.with_name(f".{self.array.stem}.journal")
+
+    @property
+    def shards(self) -> range:
+        return range(-(-len(self.files) // SHARD))
+
+    def rows(self, shard: int) -> list[_File]:
+        return self.files[shard * SHARD : (shard + 1) * SHARD]
+
+
+class PackedImages:
+    """The packed images of one folder; may be handed to other processes.
+
+    Attributes:
+        path: The array, readable by ``numpy.load``.
+        shape: Images, rows and columns.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str], shape: Sequence[int], sha256: str) -> None:
+        self.path = path
+        self.shape = tuple(shape)
+        self.sha256 = sha256
+        self._rows = {name: row for row, name in enumerate(names)}
+        self._array: np.ndarray | None = None
+
+    @classmethod
+    def open(cls, root: Path, folder: str, *, out: Path | None = None) -> "PackedImages | None":
+        """Return the pack of a folder, or ``None`` where there is none to use.
+
+        A pack whose images were changed, added or removed since, or whose array has another size
+        than its index says, is not used; a warning says what to do.
+
+        Args:
+            root: Dataset folder.
+            folder: Folder of images below it, e.g. ``gain/DPM``.
+            out: Where the packs are; ``packed`` in the dataset folder if ``None``.
+        """
+        array = _array_path(root, folder, out)
+        index_path = array.with_suffix(".json")
+        try:
+            index = json.loads(index_path.read_text())
+            if index["format"] != FORMAT:
+                raise ValueError(f"format {index['format']}, expected {FORMAT}")
+            if array.stat().st_size != index["bytes"]:
+                raise ValueError(f"{array} is not of {index['bytes']} bytes")
+            if _digest(_scan(Path(root) / folder)) != index["source"]:
+                raise ValueError(f"{Path(root) / folder} was changed since")
+            return cls(array, index["names"], index["shape"], index["sha256"])
+        except FileNotFoundError as error:
+            if error.filename == str(index_path):
+                return None
+            reason: Exception = error
+        except (OSError, DatasetError, ValueError, KeyError, TypeError) as error:
+            reason = error
+        logger.warning(
+            "the pack %s is not used, its images are: %s; call `radiodiff data pack %s` again",
+            index_path,
+            reason,
+            root,
+        )
+        return None
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return self.shape[0]
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is an image of this file name."""
+        return name in self._rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the mapping behind: another process maps the file itself."""
+        return self.__dict__ | {"_array": None}
+
+    def read(self, name: str) -> np.ndarray:
+        """Return one image by its file name: uint8, shape ``(h, w)``, a copy.
+
+        Raises:
+            DatasetError: If there is no such image.
+        """
+        return self._mapped()[self._row(name)].copy()
+
+    def read_many(self, names: Sequence[str]) -> np.ndarray:
+        """Return images by their file names: uint8, shape ``(b, h, w)``, a copy.
+
+        Raises:
+            DatasetError: If one of them is not there.
+        """
+        return self._mapped()[[self._row(name) for name in names]]
+
+    def verify(self) -> None:
+        """Read the whole array.
+
+        Raises:
+            DatasetError: If it is not the one that was written.
+        """
+        if _sha256(self.path) != self.sha256:
+            raise DatasetError(f"{self.path} is not what was packed: delete it and pack again")
+
+    def _row(self, name: str) -> int:
+        try:
+            return self._rows[name]
+        except KeyError:
+            raise DatasetError(f"no image {name} in {self.path}: pack again") from None
+
+    def _mapped(self) -> np.ndarray:
+        if self._array is None:
+            # A plain array over the mapping: slices of np.memmap itself are slow.
+            self._array = np.asarray(np.load(self.path, mmap_mode="r"))
+        return self._array
+
+
+def pack_dataset(
+    root: Path,
+    *,
+    folders: Sequence[str] | None = None,
+    out: Path | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Pack the image folders of a dataset; packs that are up to date are left alone.
+
+    Interrupted or killed, the same call goes on with the shards that are missing. Until a folder
+    is finished there is no pack of it.
+
+    Args:
+        root: Dataset folder.
+        folders: Image folders below it; all below ``gain/`` and ``png/`` if ``None``.
+        out: Folder of the packs; ``packed`` in the dataset folder if ``None``.
+        workers: Processes; the result does not depend on it. Callers with more than one need the
+            usual ``if __name__ == "__main__"`` guard, as processes are spawned.
+        progress: Called as ``progress(done, images)`` whenever a shard is finished.
+
+    Returns:
+        Folder of the packs.
+
+    Raises:
+        DatasetError: If there is nothing to pack, an image cannot be read or is of another size
+            than the first of its folder, or the disk is too small; names the file or folder.
+        ValueError: If ``workers`` is below 1.
+    """
+    if workers < 1:
+        raise ValueError(f"expected workers >= 1, got {workers}")
+    root = Path(root)
+    folders = _image_folders(root) if folders is None else list(folders)
+    if not folders:
+        raise DatasetError(f"no images below {root / 'gain'} or {root / 'png'}: nothing to pack")
+    out = root / FOLDER if out is None else Path(out)
+    with _only_writer(out):
+        plans = [plan for folder in folders if (plan := _plan(root, folder, out)) is not None]
+        todo = {plan.array: _open_partial(plan) for plan in plans}
+        left = [(plan, shard) for plan in plans for shard in todo[plan.array]]
+        _check_space(out, sum(len(plan.rows(shard)) * _pixels(plan) for plan, shard in left))
+        total = sum(len(plan.files) for plan in plans)
+        done = total - sum(len(plan.rows(shard)) for plan, shard in left)
+        for plan in plans:
+            if not todo[plan.array]:
+                _finish(plan)
+        for plan, shard in _write_shards(left, workers):
+            _note(plan, shard)
+            todo[plan.array].remove(shard)
+            done += len(plan.rows(shard))
+            if not todo[plan.array]:
+                _finish(plan)
+            if progress is not None:
+                progress(done, total)
+    return out
+
+
+def _array_path(root: Path, folder: str, out: Path | None) -> Path:
+    """Return where the array of a folder is."""
+    path = (Path(root) / FOLDER if out is None else Path(out)) / folder
+    return path.with_name(f"{path.name}.npy")
+
+
+def _image_folders(root: Path) -> list[str]:
+    """Return the folders below ``gain/`` and ``png/`` that hold PNG files."""
+    folders = [path for pattern in ("gain/*", "png/*", "png/*/*") for path in root.glob(pattern)]
+    own = {path.resolve(): path for path in reversed(folders) if path.is_dir()}  # links may loop
+    return sorted(
+        path.relative_to(root).as_posix()
+        for path in own.values()
+        if any(_is_image(name) for name in os.listdir(path))
+    )
+
+
+def _is_image(name: str) -> bool:
+    """Whether a file name is that of an image, not of one still being written."""
+    return name.endswith(".png") and not name.startswith(".")
+
+
+def _scan(folder: Path) -> list[_File]:
+    """Return the images of a folder by name, without opening one."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [(entry.name, entry.stat()) for entry in entries if _is_image(entry.name)]
+    except OSError as error:
+        raise DatasetError(f"cannot list {folder}: {error}") from error
+    return sorted(_File(name, status.st_size, status.st_mtime_ns) for name, status in found)
+
+
+def _digest(files: Sequence[_File]) -> str:
+    """Return a digest of names, sizes and times, which a change of the images changes."""
+    lines = (os.fsencode(f"{name}/{size}/{mtime}") for name, size, mtime in files)
+    return hashlib.sha256(b"\0".join(lines)).hexdigest()
+
+
+@contextlib.contextmanager
+def _only_writer(out: Path) -> Iterator[None]:
+    """Wait until no other process packs into the folder; a killed process holds nothing."""
+    out.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _plan(root: Path, folder: str, out: Path) -> _Plan | None:
+    """Return what there is to do for a folder; ``None`` if its pack is up to date."""
+    files = _scan(root / folder)
+    if not files:
+        raise DatasetError(f"no PNG file in {root / folder}: nothing to pack")
+    array = _array_path(root, folder, out)
+    try:
+        index = json.loads(array.with_suffix(".json").read_text())
+        is_current = index["source"] == _digest(files) and index["format"] == FORMAT
+        if is_current and index["bytes"] == array.stat().st_size:
+            return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logger.debug("%s holds no pack yet: %s", array, error)
+    height, width = read_gray(root / folder / files[0].name).shape
+    return _Plan(root / folder, array, files, (len(files), height, width))
+
+
+def _pixels(plan: _Plan) -> int:
+    """Return the bytes of one image."""
+    return plan.shape[1] * plan.shape[2]
+
+
+def _open_partial(plan: _Plan) -> set[int]:
+    """Make or reopen the array that is being filled; return the shards that it lacks."""
+    plan.array.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        header, *lines = plan.journal.read_text().splitlines()
+        is_ours = json.loads(header) == list(plan.shape) and plan.partial.is_file()
+    except (OSError, ValueError):
+        is_ours = False
+    if is_ours:
+        written = {k for k in plan.shards if _journal_line(plan, k) in lines}
+        _write_journal(plan, written)  # without what is to be written again
+        return set(plan.shards) - written
+    plan.journal.unlink(missing_ok=True)
+    with plan.partial.open("wb") as file:
+        fields = {"descr": "|u1", "fortran_order": False, "shape": plan.shape}
+        np.lib.format.write_array_header_1_0(file, fields)
+        file.truncate(file.tell() + plan.shape[0] * _pixels(plan))
+    _write_journal(plan, ())
+    return set(plan.shards)
+
+
+def _write_journal(plan: _Plan, shards: Iterable[int]) -> None:
+    """Write the journal anew: the shape of the array and a line for each finished shard."""
+    lines = [json.dumps(plan.shape), *(_journal_line(plan, shard) for shard in sorted(shards))]
+    temporary = plan.journal.with_name(f"{plan.journal.name}.tmp")
+    temporary.write_text("".join(f"{line}\n" for line in lines))
+    temporary.replace(plan.journal)
+
+
+def _journal_line(plan: _Plan, shard: int) -> str:
+    """Return what the journal says of a finished shard; a changed image changes it."""
+    return f"{shard} {_digest(plan.rows(shard))} end"
+
+
+def _note(plan: _Plan, shard: int) -> None:
+    """Note a finished shard in the journal."""
+    with plan.journal.open("a") as file:
+        file.write(_journal_line(plan, shard) + "\n")
+
+
+def _check_space(out: Path, needed: int) -> None:
+    """Raise if the disk has no room for so many bytes."""
+    free = shutil.disk_usage(out).free
+    if needed > free:
+        raise DatasetError(
+            f"the packs take {needed / 1e9:.1f} GB more, {out} has {free / 1e9:.1f} GB: name "
+            "another folder for them, or fewer image folders"
+        )
+
+
+def _write_shards(jobs: Sequence[tuple[_Plan, int]], workers: int) -> Iterator[tuple[_Plan, int]]:
+    """Write shards, in this process or in several, and yield them as they are finished."""
+    if workers == 1 or len(jobs) <= 1:
+        for plan, shard in jobs:
+            _write_shard(*_shard_arguments(plan, shard))
+            yield plan, shard
+        return
+    pool = ProcessPoolExecutor(
+        min(workers, len(jobs)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+    )
+    try:
+        futures = {
+            pool.submit(_write_shard, *_shard_arguments(plan, shard)): (plan, shard)
+            for plan, shard in jobs
+        }
+        for future in as_completed(futures):
+            future.result()
+            yield futures[future]
+    finally:
+        # Interrupted at the very start, the pool has no thread to join yet and says so.
+        with contextlib.suppress(RuntimeError):
+            pool.shutdown(cancel_futures=True)
+
+
+def _shard_arguments(plan: _Plan, shard: int) -> tuple[Path, Path, list[str], int, tuple[int, ...]]:
+    """Return what another process needs to write a shard."""
+    names = [file.name for file in plan.rows(shard)]
+    rows_after = len(plan.files) - shard * SHARD
+    return plan.source, plan.partial, names, rows_after, plan.shape
+
+
+def _write_shard(
+    source: Path, partial: Path, names: Sequence[str], rows_after: int, shape: tuple[int, ...]
+) -> None:
+    """Decode the images of a shard and put them on disk, so many rows before the array's end."""
+    images = np.empty((len(names), *shape[1:]), np.uint8)
+    for row, name in enumerate(names):
+        image = read_gray(source / name)
+        if image.shape != shape[1:]:
+            raise DatasetError(
+                f"{source / name} is {image.shape}, the first image of its folder "
+                f"{shape[1:]}: a pack needs one size"
+            )
+        images[row] = image
+    with partial.open("r+b") as stream:
+        stream.seek(-rows_after * images[0].nbytes, os.SEEK_END)
+        stream.write(images.data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _finish(plan: _Plan) -> None:
+    """Give a filled array its name; the index, written last, makes it a pack."""
+    index = {
+        "format": FORMAT,
+        "shape": plan.shape,
+        "bytes": plan.partial.stat().st_size,
+        "sha256": _sha256(plan.partial),
+        "source": _digest(plan.files),
+        "names": [file.name for file in plan.files],
+    }
+    path = plan.array.with_suffix(".json")
+    path.unlink(missing_ok=True)  # never an old index beside a new array
+    plan.partial.replace(plan.array)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(index))
+    temporary.replace(path)
+    plan.journal.unlink()
+    logger.info("packed %d images: %s", plan.shape[0], plan.array)
+
+
+def _sha256(path: Path) -> str:
+    """Return the digest of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
