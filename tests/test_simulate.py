@@ -152,6 +152,19 @@ def test_path_over_one_roof_by_hand():
         assert (bends[cell], over_roofs[cell]) == (2, True)
 
 
+@pytest.mark.parametrize(("walls", "paid_streets"), [(2, 0), (3, 1), (5, 3)])
+def test_streets_crossed_above_the_roofs_cost_after_the_first(walls, paid_streets):
+    rows = [shapely.box(0, 60 + 20 * k, 256, 70 + 20 * k) for k in range(walls)]
+    end = 60 + 20 * (walls - 1) + 40.5
+    cell = m_to_cell((128.5, end), size=256, cell_size_m=1.0)
+    gain = {}
+    for street_db in (0.0, FITTED.street_db):
+        constants = dataclasses.replace(FITTED, street_db=street_db)
+        gain[street_db] = DominantPath(rows, 256, 1.0, constants).path_gain_db((128.5, 20.5))[cell]
+    saved = gain[0.0] - gain[FITTED.street_db]
+    assert saved == pytest.approx(paid_streets * FITTED.street_db, abs=1e-9)
+
+
 def test_roof_paths_are_the_best_of_all_that_turn_once():
     """The search in directions against every wall point a quarter of a metre apart."""
     buildings, engine, positions = make_tile("florence", seed=3, size=128, cell_size_m=1.0)
@@ -186,12 +199,15 @@ def roof_path_loss_db(geometry, start, end):
         inside = shapely.Point(point + 0.02 * level / np.hypot(*level)).within(geometry)
         if not inside or len(walls) == 0:
             continue
+        parts = shapely.get_parts(shapely.intersection(rest, geometry))
+        streets = len([part for part in parts if part.length > 1e-6]) - 1
         near, down = np.hypot(*step), np.hypot(*(walls - end).T).min()
         height = FITTED.roof_height_m
         cos = near / math.hypot(near, height) * (step @ level) / (near * np.hypot(*level))
         bends = [math.acos(np.clip(cos, -1, 1)), math.atan2(height, down)]
         length = math.hypot(near, height) + np.hypot(*level) - down + math.hypot(down, height)
         loss = 47.86 + FITTED.bent_db + 10 * FITTED.exponent * math.log10(length)
+        loss += FITTED.street_db * max(0, streets - 1)
         for bend in bends:
             loss += FITTED.corner_db + FITTED.angle_db_per_rad * min(bend, FITTED.roof_limit_rad)
         best = min(best, loss)

@@ -429,20 +429,17 @@ def _write_map(out: Path, map_id: int, parameters: _Parameters) -> int:
 
 def _engines(
     buildings: Sequence[Polygon], parameters: _Parameters, car_mask: np.ndarray | None
-) -> "dict[tuple[str, bool], DominantPath | RayTracing]":
-    """Return the engine of each kind, with and without cars, that the variants need."""
+) -> dict[str, DominantPath | RayTracing]:
+    """Return the engines that the variants need: ``DPM``, ``IRT``, ``carsIRT``."""
     raster = (buildings, parameters.size, parameters.cell_size_m)
-    kinds = {_engine_of(variant) for variant in parameters.variants}
-    classes = {"DPM": DominantPath, "IRT": RayTracing}
-    return {
-        (name, has_cars): classes[name](*raster, cars=car_mask if has_cars else None)
-        for name, has_cars in sorted(kinds)
-    }
-
-
-def _engine_of(variant: Variant) -> tuple[str, bool]:
-    """Return the engine that makes a variant, and whether it needs the cars."""
-    return variant.removeprefix("cars")[:3], variant.startswith("cars")
+    engines: dict[str, DominantPath | RayTracing] = {}
+    for variant in parameters.variants:
+        if variant.endswith("DPM"):
+            engines["DPM"] = engines.get("DPM") or DominantPath(*raster, cars=car_mask)
+        elif variant[:-1] not in engines:
+            cars = car_mask if variant.startswith("cars") else None
+            engines[variant[:-1]] = RayTracing(*raster, cars=cars)
+    return engines
 
 
 def _write_transmitter(
@@ -450,19 +447,21 @@ def _write_transmitter(
     name: str,
     cell: tuple[int, int],
     place_m: tuple[float, float],
-    engines: "dict[tuple[str, bool], DominantPath | RayTracing]",
+    engines: dict[str, DominantPath | RayTracing],
     parameters: _Parameters,
 ) -> list[Path]:
     """Write the maps of one transmitter and its picture; return the gain files."""
     paths = []
+    gains = {}
+    if {"DPM", "carsDPM"} & set(parameters.variants):
+        without, with_cars = engines["DPM"].trace_without_and_with_cars(place_m)
+        gains |= {"DPM": without.path_gain_db, "carsDPM": with_cars.path_gain_db}
     for variant in parameters.variants:
-        engine = engines[_engine_of(variant)]
-        if isinstance(engine, DominantPath):
-            gain = engine.path_gain_db(place_m)
-        else:
-            gain = engine.path_gain_db(place_m, reflections=int(variant[-1]))
+        if variant not in gains:
+            engine = engines[variant[:-1]]
+            gains[variant] = engine.path_gain_db(place_m, reflections=int(variant[-1]))
         paths.append(out / f"gain/{variant}/{name}.png")
-        _write(paths[-1], _png_bytes(path_gain_db_to_uint8(gain)))
+        _write(paths[-1], _png_bytes(path_gain_db_to_uint8(gains[variant])))
     antenna = np.zeros((parameters.size, parameters.size), np.uint8)
     antenna[tuple(cell)] = 255
     _write(out / f"png/antennas/{name}.png", _png_bytes(antenna))
