@@ -40,7 +40,14 @@ from radiodiff.data import (
     split_overlap,
     transmitter_cell,
 )
-from radiodiff.evaluate import Baselines, draw_maps, evaluate, model_predictor
+from radiodiff.data.splits import read_manifest
+from radiodiff.evaluate import (
+    Baselines,
+    dominant_path_predictor,
+    draw_maps,
+    evaluate,
+    model_predictor,
+)
 from radiodiff.models import AutoencoderKL, UNet, parameter_count
 from radiodiff.pipeline import RadioDiffPipeline
 from radiodiff.plots import plot_predictions
@@ -418,7 +425,11 @@ def evaluate_run(
             "results will tell"
         )
     model = model_predictor(pipeline, config.evaluate)
-    predictors = {"radiodiff": model, **Baselines.fit(training).predictors()}
+    predictors = {
+        "radiodiff": model,
+        **Baselines.fit(training).predictors(),
+        "dominant path": dominant_path_predictor(_cell_size_m(held_out)),
+    }
     result = evaluate(predictors, held_out, config.evaluate)
     figure = plot_predictions(_figure_rows(held_out, model))
     results_dir.mkdir(parents=True, exist_ok=True)
@@ -447,6 +458,12 @@ def evaluate_run(
         result["leak"] = leak
     write_atomically(results_dir / "metrics.json", json.dumps(result, indent=1) + "\n")
     return result
+
+
+def _cell_size_m(dataset: RadioMapSeer) -> float:
+    """Return the side of a cell of a dataset [m]; 1 m in the real one."""
+    manifest = read_manifest(dataset.root) or {}
+    return manifest.get("parameters", {}).get("cell_size_m", 1.0)
 
 
 def _leaks(config: Config, held_out: RadioMapSeer) -> dict[str, str]:

@@ -374,7 +374,7 @@ def plot_scales() -> Figure:
     axes.axvline(units.NOISE_THRESHOLD_DB, color="red")
     axes.set(yticks=[], xlabel="path gain $P$ [dB]")
     ticks_db = [units.FLOOR_DB, units.NOISE_THRESHOLD_DB, -110, -90, -70, units.PEAK_DB]
-    axes.set_xticks(ticks_db, [f"{tick:g}" for tick in ticks_db])
+    axes.set_xticks(ticks_db, [f"{tick:g}".replace("-", "−") for tick in ticks_db])
     axes.set_title("noise", x=noise, fontsize=9, color="red")
     for k, (label, low, high, ticks) in enumerate(scales, 1):
         ruler = figure.add_axes((0.05, 0.83 - 0.18 * k, 0.9, 0.001))

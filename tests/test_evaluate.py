@@ -9,10 +9,11 @@ from torch.utils.data import DataLoader, default_collate
 
 from radiodiff import units
 from radiodiff.config import EvaluateConfig
-from radiodiff.data import RadioMapSeer
+from radiodiff.data import RadioMapSample, RadioMapSeer
 from radiodiff.evaluate import (
     Baselines,
     bootstrap_interval,
+    dominant_path_predictor,
     evaluate,
     format_table,
     map_errors,
@@ -21,6 +22,7 @@ from radiodiff.evaluate import (
 )
 from radiodiff.models import AutoencoderKL, UNet
 from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.simulate import simulate_dataset
 
 CONFIG = EvaluateConfig(bootstrap=200, batch_size=4)
 
@@ -49,6 +51,41 @@ def test_distance_law_is_recovered(training):
     step_db = (units.PEAK_DB - units.FLOOR_DB) / 255
     assert law.offset_db == pytest.approx(units.PEAK_DB, abs=0.3)
     assert law.slope_db == pytest.approx(-70 * step_db, abs=0.3)
+
+
+@pytest.mark.parametrize(("variant", "largest_db"), [("DPM", 3.0), ("IRT2", 40.0)])
+def test_dominant_path_from_the_raster(tmp_path, variant, largest_db):
+    """Close to the engine over exact outlines, which made the maps, and no batch changes it."""
+    settings = {"maps": 2, "transmitters": 3, "size": 64, "cell_size_m": 2.0}
+    root = simulate_dataset(tmp_path / "sim", **settings, variants=[variant])
+    dataset = RadioMapSeer(root, "train", simulation=variant)
+    predict = dominant_path_predictor(2.0)
+    (batch,) = DataLoader(dataset, batch_size=len(dataset))
+    gain = predict(batch)
+    errors = map_errors(gain, batch)["rmse_db"]
+    assert errors.max() < largest_db
+    alone = torch.cat([predict(one) for one in DataLoader(dataset, batch_size=1)])
+    assert torch.equal(alone, gain)
+
+
+def test_dominant_path_leaves_a_transmitter_in_a_nook_room():
+    """Smoothing closes a dent of one cell; the path must begin there all the same."""
+    buildings = torch.zeros(1, 32, 32)
+    buildings[0, 8:20, 8:20] = 1
+    buildings[0, 8, 13] = 0
+    transmitter = torch.zeros(1, 32, 32)
+    transmitter[0, 8, 13] = 1
+    gain = dominant_path_predictor(1.0)(
+        RadioMapSample(
+            radio_map=torch.zeros(1, 1, 32, 32),
+            condition=torch.stack([buildings, transmitter], dim=1),
+            outdoor_mask=buildings[:, None] == 0,
+            name=["0_0"],
+        )
+    )
+    assert gain.shape == (1, 1, 32, 32)
+    assert gain[0, 0, 8, 13] == gain.max() == -47.86
+    assert gain.isfinite().all()
 
 
 def test_mean_map_is_the_mean(training):

@@ -52,6 +52,7 @@ PUBLIC_MODULES = {
     "radiodiff.plots",
     "radiodiff.reference",
     "radiodiff.simulate",
+    "radiodiff.units",
 }
 
 NEVER_IMPORTED = {

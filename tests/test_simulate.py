@@ -148,7 +148,7 @@ def test_path_over_one_roof_by_hand():
         angles = [min(math.atan(height / d), FITTED.roof_limit_rad) for d in (up, down)]
         expected = -47.86 - FITTED.bent_db - 10 * FITTED.exponent * math.log10(length)
         expected -= 2 * FITTED.corner_db + FITTED.angle_db_per_rad * sum(angles)
-        assert gain[cell] == pytest.approx(expected, abs=0.02)
+        assert gain[cell] == pytest.approx(expected, abs=0.06)
         assert (bends[cell], over_roofs[cell]) == (2, True)
 
 
@@ -335,14 +335,13 @@ def test_visible_spans_cover_each_cell_once():
 
 @pytest.mark.parametrize("city", CITY_NAMES)
 def test_reciprocity(city):
-    """Exact in the streets; roofs are looked for in more directions at one end."""
     buildings, engine, positions = make_tile(city, seed=2)
     cells = [m_to_cell(position, size=96, cell_size_m=2.0) for position in positions]
     streets = DominantPath(buildings, 96, 2.0, STREETS)
-    for both, tolerance in ((streets, 1e-6), (engine, 1.0)):
+    for both in (streets, engine):
         gains = [both.path_gain_db(position) for position in positions]
         for a, b in itertools.combinations(range(3), 2):
-            assert gains[a][cells[b]] == pytest.approx(gains[b][cells[a]], abs=tolerance)
+            assert gains[a][cells[b]] == pytest.approx(gains[b][cells[a]], abs=1e-5)
 
 
 @pytest.mark.parametrize(

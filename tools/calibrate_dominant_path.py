@@ -5,9 +5,9 @@
 
 DIR is a RadioMapSeer folder (or a part of one) that holds ``gain/DPM``, ``antenna`` and ``polygon``
 of one map. Only transmitters named by ``--transmitters`` are used, so that others can be held
-back. ``street_db`` is not fitted. Writes ``results/calibration/metrics.json``, which the chapter *Radio maps* shows; constants
-that a fit finds are copied by hand into `DominantPathConstants`, rounded. A fit of six constants
-to seven maps takes about five minutes on one core.
+back. Writes ``results/calibration/metrics.json``, which the chapter *Radio maps* shows; constants
+that a fit finds are copied by hand into `DominantPathConstants`, rounded. ``street_db`` is not
+fitted. A fit of six constants to seven maps takes about five minutes on one core.
 """
 
 import argparse

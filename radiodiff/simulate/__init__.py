@@ -23,7 +23,12 @@ from radiodiff.simulate.dataset import (
     simulate_outlines,
 )
 from radiodiff.simulate.dominant_path import DominantPath, DominantPathConstants, PathMap
-from radiodiff.simulate.outlines import dataset_outlines, read_antennas, read_outlines
+from radiodiff.simulate.outlines import (
+    dataset_outlines,
+    read_antennas,
+    read_outlines,
+    trace_outlines,
+)
 from radiodiff.simulate.ray_tracing import RayTracing, RayTracingConstants
 from radiodiff.simulate.visibility import line_of_sight_mask
 
@@ -52,4 +57,5 @@ __all__ = [
     "read_outlines",
     "simulate_dataset",
     "simulate_outlines",
+    "trace_outlines",
 ]

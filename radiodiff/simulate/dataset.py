@@ -497,7 +497,7 @@ def _cell_rings(buildings: Sequence[Polygon], cell_size_m: float) -> list[list[l
 def _png_bytes(gray: np.ndarray) -> bytes:
     """Return an 8-bit gray image, shape ``(size, size)``, as a PNG file."""
     buffer = io.BytesIO()
-    Image.fromarray(gray).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(gray).save(buffer, format="PNG")
     return buffer.getvalue()
 
 

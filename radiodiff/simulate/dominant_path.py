@@ -22,8 +22,8 @@ from shapely import Polygon
 from radiodiff.simulate.cars import CAR_DB_PER_M, car_loss_db
 from radiodiff.simulate.cities import rasterize
 from radiodiff.simulate.roofs import (
-    CELL_DIRECTIONS,
-    TRANSMITTER_DIRECTIONS,
+    Grid,
+    RoofEdges,
     improve_over_roofs,
     roof_edges,
 )
@@ -149,15 +149,14 @@ class DominantPath:
         )
 
     @functools.cached_property
-    def _roofs(self) -> tuple[np.ndarray, ...]:
+    def _roofs(self) -> tuple[np.ndarray, Grid, np.ndarray, np.ndarray, RoofEdges]:
         """Walls, their grid, outdoor cells, their centres, and the roof edges these see."""
         walls = self._walls[:-4]  # without the sides of the tile
-        grid = wall_grid(walls, self.size, self.cell_size_m)
+        grid = (*wall_grid(walls, self.size, self.cell_size_m), self.size, self.cell_size_m)
         cells = np.argwhere(~self.building_mask)
         centers = np.stack([cells[:, 1] + 0.5, self.size - cells[:, 0] - 0.5], axis=1)
         centers *= self.cell_size_m
-        edges = roof_edges(walls, *grid, self.size, self.cell_size_m, centers, CELL_DIRECTIONS)
-        return walls, *grid, cells, centers, *edges
+        return walls, grid, cells, centers, roof_edges(walls, grid, centers)
 
     def path_gain_db(self, transmitter_m: tuple[float, float]) -> np.ndarray:
         """Return the path gain [dB] of every cell centre, shape ``(size, size)``.
@@ -262,18 +261,18 @@ class DominantPath:
         height_m = self.constants.roof_height_m
         if not np.isfinite(height_m):
             return np.zeros(loss_db.shape, dtype=bool)
-        walls, first, index, cells, centers, *cell_edges = self._roofs
-        grid = (first, index, self.size, self.cell_size_m)
-        edges = roof_edges(walls, *grid, source[None], TRANSMITTER_DIRECTIONS)
+        walls, grid, cells, centers, cell_edges = self._roofs
+        source_edges = roof_edges(walls, grid, source[None])
         return improve_over_roofs(
             loss_db,
             cells,
             centers,
             walls,
-            grid,
-            *cell_edges,
+            self.building_mask,
+            self.cell_size_m,
+            cell_edges,
             source,
-            *edges,
+            source_edges,
             height_m,
             self.constants.street_db,
             (*self._corner_losses[:3], self.constants.roof_limit_rad),

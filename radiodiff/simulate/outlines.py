@@ -17,11 +17,20 @@ import numpy as np
 import shapely
 from shapely import Polygon
 
-__all__ = ["RADIOMAPSEER_SHIFT_CELLS", "dataset_outlines", "read_antennas", "read_outlines"]
+__all__ = [
+    "RADIOMAPSEER_SHIFT_CELLS",
+    "dataset_outlines",
+    "read_antennas",
+    "read_outlines",
+    "trace_outlines",
+]
 
 #: Added to x and y of the real outlines: with it they agree best with the cells that carry no
 #: gain (map 0: intersection over union 0.985).
 RADIOMAPSEER_SHIFT_CELLS = -0.5
+
+#: Outlines of a raster are smoothed by so much [cells].
+STEP_CELLS = 0.6
 
 
 def read_outlines(
@@ -98,6 +107,27 @@ def dataset_outlines(root: Path, map_id: int) -> Sequence[Polygon]:
         return read_outlines(path)
     cell_size_m = json.loads(manifest.read_text())["parameters"]["cell_size_m"]
     return read_outlines(path, cell_size_m=cell_size_m, shift_cells=0.0, has_courtyards=True)
+
+
+def trace_outlines(building_mask: np.ndarray, cell_size_m: float) -> list[Polygon]:
+    """Return outlines of the buildings of a raster [m], y up: what a reader of the image can know.
+
+    Steps of single cells are taken for slanting walls.
+
+    Args:
+        building_mask: Cells inside buildings, bool, shape ``(size, size)``.
+        cell_size_m: Side of a cell [m].
+    """
+    size = building_mask.shape[0]
+    edges = np.diff(np.pad(building_mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    rows, starts = np.nonzero(edges == 1)
+    _, stops = np.nonzero(edges == -1)
+    runs = shapely.box(starts, size - 1 - rows, stops, size - rows)
+    parts = shapely.get_parts(shapely.union_all(runs))
+    smooth = shapely.make_valid(shapely.simplify(parts, STEP_CELLS))
+    outlines = shapely.get_parts(shapely.union_all(smooth))
+    scaled = shapely.transform(outlines, lambda points: points * cell_size_m)
+    return [part for part in scaled if part.geom_type == "Polygon"]
 
 
 def _read_list(path: Path) -> list[Any]:

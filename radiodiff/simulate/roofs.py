@@ -14,16 +14,19 @@ bends are searched among the wall points found. Compiled code is cached per file
 `radiodiff.simulate.visibility`.
 """
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 
-__all__ = ["improve_over_roofs", "roof_edges"]
+__all__ = ["RoofEdges", "improve_over_roofs", "roof_edges"]
 
-#: Directions in which cells look for roof edges; between two of them lie 5 degrees. A multiple of
-#: eight, so that a turned or mirrored tile gives a turned or mirrored map.
-CELL_DIRECTIONS = 72
-#: Directions in which the transmitter looks.
-TRANSMITTER_DIRECTIONS = 144
+#: What `radiodiff.simulate.visibility.wall_grid` returns, cells along a side, their side [m].
+Grid = tuple[np.ndarray, np.ndarray, int, float]
+#: Directions in which cells and the transmitter look for roof edges; between two of them lie 5
+#: degrees. A multiple of eight, so that a turned or mirrored tile gives a turned or mirrored map.
+DIRECTIONS = 72
+TURN_RAD = 2 * np.pi / DIRECTIONS
 
 
 @numba.njit(cache=True)
@@ -70,45 +73,50 @@ def _cast(
     return found, nearest
 
 
+class RoofEdges(NamedTuple):
+    """Walls that ``n`` points see in evenly spread directions, all of shape ``(n, 72)``."""
+
+    walls: np.ndarray
+    """Numbers, -1 where the tile ends first, int32."""
+    distances: np.ndarray
+    """Distances [m], infinite where there is no wall, float32."""
+    order: np.ndarray
+    """Directions, farthest wall first, those without one last, uint8."""
+
+
 @numba.njit(cache=True)
-def roof_edges(
+def _look(
     walls: np.ndarray,
-    first: np.ndarray,
-    index: np.ndarray,
-    size: int,
-    cell_size_m: float,
+    grid: Grid,
     points: np.ndarray,
-    directions: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the wall that is first met from each point in each of evenly spread directions.
-
-    Args:
-        walls: Segments [m] with the building on the left, shape ``(walls, 4)``.
-        first: From `radiodiff.simulate.visibility.wall_grid`.
-        index: From the same.
-        size: Cells along each side of the tile.
-        cell_size_m: Side of a cell [m].
-        points: Positions ``(x, y)`` [m] on open ground, shape ``(n, 2)``.
-        directions: Number of directions; the k-th is ``(k + 0.5) 360 / directions`` degrees.
-
-    Returns:
-        Wall numbers, -1 where the tile ends first, int32; distances [m], infinite there, float32;
-        and the directions of each point, farthest wall first, those without one last, uint8. All
-        of shape ``(n, directions)``.
-    """
-    found = np.empty((len(points), directions), np.int32)
-    distances = np.empty((len(points), directions), np.float32)
-    for d in range(directions):
-        angle = (d + 0.5) * 2 * np.pi / directions
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first wall met from each point in each direction, and its distance [m]."""
+    first, index, size, cell_size_m = grid
+    found = np.empty((len(points), DIRECTIONS), np.int32)
+    distances = np.empty((len(points), DIRECTIONS), np.float32)
+    for d in range(DIRECTIONS):
+        angle = (d + 0.5) * TURN_RAD
         cos, sin = np.cos(angle), np.sin(angle)
         for p in range(len(points)):
             found[p, d], distances[p, d] = _cast(
                 walls, first, index, size, cell_size_m, points[p, 0], points[p, 1], cos, sin
             )
-    order = np.empty((len(points), directions), np.uint8)
-    for p in range(len(points)):
-        order[p] = np.argsort(np.where(found[p] < 0, np.inf, -distances[p]), kind="mergesort")
-    return found, distances, order
+    return found, distances
+
+
+def roof_edges(walls: np.ndarray, grid: Grid, points: np.ndarray) -> RoofEdges:
+    """Return the wall that is first met from each point in each of evenly spread directions.
+
+    The k-th direction is ``(k + 0.5) 360 / DIRECTIONS`` degrees.
+
+    Args:
+        walls: Segments [m] with the building on the left, shape ``(walls, 4)``.
+        grid: From `radiodiff.simulate.visibility.wall_grid`, cells along a side, their side [m].
+        points: Positions ``(x, y)`` [m] on open ground, shape ``(n, 2)``.
+    """
+    found, distances = _look(walls, grid, points)
+    key = np.where(found < 0, np.inf, -distances)
+    return RoofEdges(found, distances, np.argsort(key, axis=1, kind="stable").astype(np.uint8))
 
 
 @numba.njit(cache=True)
@@ -117,14 +125,11 @@ def improve_over_roofs(
     cells: np.ndarray,
     centers: np.ndarray,
     walls: np.ndarray,
-    grid: tuple[np.ndarray, np.ndarray, int, float],
-    cell_walls: np.ndarray,
-    cell_distances: np.ndarray,
-    cell_order: np.ndarray,
+    building_mask: np.ndarray,
+    cell_size_m: float,
+    cell_edges: RoofEdges,
     source: np.ndarray,
-    source_walls: np.ndarray,
-    source_distances: np.ndarray,
-    source_order: np.ndarray,
+    source_edges: RoofEdges,
     height_m: float,
     street_db: float,
     constants: tuple[float, float, float, float],
@@ -137,14 +142,11 @@ def improve_over_roofs(
         cells: Outdoor cells ``(row, col)``, shape ``(n, 2)``.
         centers: Their centres [m], shape ``(n, 2)``.
         walls: Segments [m] with the building on the left, shape ``(walls, 4)``.
-        grid: From `radiodiff.simulate.visibility.wall_grid`, cells along a side, their side [m].
-        cell_walls: From `roof_edges` for the centres, shape ``(n, directions)``.
-        cell_distances: From `roof_edges` for the centres [m], shape ``(n, directions)``.
-        cell_order: From `roof_edges` for the centres, shape ``(n, directions)``.
+        building_mask: Cells inside buildings, bool, shape ``(size, size)``.
+        cell_size_m: Side of a cell [m].
+        cell_edges: From `roof_edges` for the centres.
         source: Transmitter [m], shape ``(2,)``.
-        source_walls: From `roof_edges` for the transmitter, shape ``(1, directions)``.
-        source_distances: From `roof_edges` for the transmitter [m], shape ``(1, directions)``.
-        source_order: From `roof_edges` for the transmitter, shape ``(1, directions)``.
+        source_edges: From `roof_edges` for the transmitter.
         height_m: Height of the roofs above the antennas [m].
         street_db: Loss per street crossed after the first [dB].
         constants: Exponent, loss per bend [dB], loss per angle [dB/rad], limit of the angle
@@ -155,26 +157,33 @@ def improve_over_roofs(
     """
     exponent, bend_db, angle_db_per_rad, angle_limit_rad = constants
     improved = np.zeros(loss_db.shape, np.bool_)
-    up = (source_walls[0], source_distances[0], source_order[0])
-    flattest_up = _slope(*up[1:], height_m, angle_limit_rad)
+    ups = np.empty((DIRECTIONS, 8))
+    count = _ends(source, 0, walls, source_edges, height_m, angle_limit_rad, ups)
+    if count == 0:
+        return improved
+    ups = ups[:count]
+    downs = np.empty((DIRECTIONS, 8))
+    losses = (height_m, street_db, constants)
+    raster = (building_mask, cell_size_m)
     for n in range(len(cells)):
         row, col = cells[n]
-        x, y = centers[n]
         # No path over roofs is shorter than this, and none bends less than it climbs and falls.
-        straight = np.hypot(x - source[0], y - source[1])
+        straight = np.hypot(centers[n, 0] - source[0], centers[n, 1] - source[1])
         least_db = 10 * exponent * np.log10(max(1.0, np.hypot(straight, 2 * height_m)))
-        least_db += 2 * bend_db + angle_db_per_rad * flattest_up
-        if loss_db[row, col] <= least_db:
-            continue
+        least_db += 2 * bend_db
         before = loss_db[row, col]
+        if before <= least_db + angle_db_per_rad * ups[0, 7]:
+            continue
+        count = _ends(centers[n], n, walls, cell_edges, height_m, angle_limit_rad, downs)
+        if count == 0:
+            continue
         # Turning in plan where it comes up, then, seen from the other end, where it goes down.
-        ends = (source[0], source[1], x, y)
-        down = (cell_walls[n], cell_distances[n], cell_order[n])
-        flattest_down = _slope(*down[1:], height_m, angle_limit_rad)
-        losses = (height_m, street_db, constants)
-        best = _best_turn(before, walls, grid, ends, up, down, flattest_down, losses)
-        ends = (x, y, source[0], source[1])
-        best = _best_turn(best, walls, grid, ends, down, up, flattest_up, losses)
+        far = (cell_edges.walls[n], cell_edges.distances[n])
+        flattest = downs[0, 7]
+        best = _best_turn(before, least_db, *raster, ups, centers[n], far, flattest, losses)
+        far = (source_edges.walls[0], source_edges.distances[0])
+        flattest = ups[0, 7]
+        best = _best_turn(best, least_db, *raster, downs[:count], source, far, flattest, losses)
         if best < before:
             loss_db[row, col] = best
             improved[row, col] = True
@@ -182,94 +191,129 @@ def improve_over_roofs(
 
 
 @numba.njit(cache=True)
-def _slope(
-    distances: np.ndarray, order: np.ndarray, height_m: float, angle_limit_rad: float
-) -> float:
-    """Return how steep a path to the farthest wall is, at most the limit [rad]."""
-    if not np.isfinite(distances[order[0]]):
-        return angle_limit_rad
-    return min(np.arctan2(height_m, distances[order[0]]), angle_limit_rad)
+def _ends(
+    point: np.ndarray,
+    row: int,
+    walls: np.ndarray,
+    edges: RoofEdges,
+    height_m: float,
+    angle_limit_rad: float,
+    ends: np.ndarray,
+) -> int:
+    """Write where a path from a point may come over a roof, flattest climb first; return how many.
+
+    Each row of ``ends`` holds the place [m], the direction to it (unit vector in plan) times the
+    cosine of the climb, the wall (vector [m]), the length up to it [m] and the climb, at most the
+    limit [rad].
+    """
+    count = 0
+    for d in edges.order[row]:
+        w = edges.walls[row, d]
+        if w < 0:
+            break
+        distance = edges.distances[row, d]
+        cos, sin = np.cos((d + 0.5) * TURN_RAD), np.sin((d + 0.5) * TURN_RAD)
+        length = np.sqrt(distance * distance + height_m * height_m)
+        end = ends[count]
+        end[0], end[1] = point[0] + distance * cos, point[1] + distance * sin
+        end[2], end[3] = cos * distance / length, sin * distance / length
+        end[4], end[5] = walls[w, 2] - walls[w, 0], walls[w, 3] - walls[w, 1]
+        end[6], end[7] = length, min(np.arctan2(height_m, distance), angle_limit_rad)
+        count += 1
+    return count
 
 
 @numba.njit(cache=True)
 def _best_turn(
     best: float,
-    walls: np.ndarray,
-    grid: tuple[np.ndarray, np.ndarray, int, float],
-    ends: tuple[float, float, float, float],
-    near: tuple[np.ndarray, np.ndarray, np.ndarray],
-    far: tuple[np.ndarray, np.ndarray, np.ndarray],
+    least_db: float,
+    building_mask: np.ndarray,
+    cell_size_m: float,
+    near: np.ndarray,
+    target: np.ndarray,
+    far: tuple[np.ndarray, np.ndarray],
     flattest_far: float,
     losses: tuple[float, float, tuple[float, float, float, float]],
 ) -> float:
-    """Return the least loss of paths that turn in plan over the wall near their first end [dB].
+    """Return the least loss of paths that turn in plan over one of the walls near their start [dB].
 
-    From there they run straight to the second end; the wall they come down by is looked up in
-    that direction.
+    From there they run straight to the target; the wall they come down by is looked up in that
+    direction.
     """
     height_m, street_db, constants = losses
     exponent, bend_db, angle_db_per_rad, angle_limit_rad = constants
-    near_walls, near_distances, near_order = near
-    far_walls, far_distances, _ = far
-    x_0, y_0, x_1, y_1 = ends
-    near_count, far_count = len(near_walls), len(far_walls)
-    near_turn, far_turn = 2 * np.pi / near_count, 2 * np.pi / far_count
-    straight = np.hypot(np.hypot(x_1 - x_0, y_1 - y_0), 2 * height_m)
-    least_db = 2 * bend_db + 10 * exponent * np.log10(max(1.0, straight))
+    far_walls, far_distances = far
     least_db += angle_db_per_rad * flattest_far
-    for d in near_order:
-        w = near_walls[d]
-        if w < 0:
+    # A sharper bend than this cannot win.
+    sharpest = (best - least_db) / angle_db_per_rad
+    least_cos = np.cos(sharpest) if sharpest < angle_limit_rad else -2.0
+    # Losses without those of streets, which take longest to find.
+    bare_db = np.full(len(near), np.inf)
+    for k in range(len(near)):
+        if sharpest <= near[k, 7]:
             break
-        out = near_distances[d]
-        climb = min(np.arctan2(height_m, out), angle_limit_rad)
-        if best <= least_db + angle_db_per_rad * climb:
-            break
-        cos, sin = np.cos((d + 0.5) * near_turn), np.sin((d + 0.5) * near_turn)
-        dx, dy = x_1 - x_0 - out * cos, y_1 - y_0 - out * sin
+        dx, dy = target[0] - near[k, 0], target[1] - near[k, 1]
         # The path must go in over the wall.
-        if (walls[w, 2] - walls[w, 0]) * dy - (walls[w, 3] - walls[w, 1]) * dx <= 0:
+        if near[k, 4] * dy - near[k, 5] * dx <= 0:
             continue
         level = np.sqrt(dx * dx + dy * dy)
-        up_length = np.sqrt(out * out + height_m * height_m)
         # Cosine of the bend: that of the climb times that of the turn in plan.
-        cos_bend = out / up_length * (cos * dx + sin * dy) / level
-        bend = min(np.arccos(min(1.0, max(-1.0, cos_bend))), angle_limit_rad)
-        if best <= least_db + angle_db_per_rad * bend:
+        cos_bend = (near[k, 2] * dx + near[k, 3] * dy) / level
+        if cos_bend <= least_cos:
             continue
-        back = int(np.floor(np.arctan2(-dy, -dx) / far_turn)) % far_count
+        back = int(np.floor(np.arctan2(-dy, -dx) / TURN_RAD)) % DIRECTIONS
         home = far_distances[back]
         if far_walls[back] < 0 or home >= level:
             continue
-        length = up_length + level - home + np.sqrt(home * home + height_m * height_m)
         fall = min(np.arctan2(height_m, home), angle_limit_rad)
-        loss = 2 * bend_db + angle_db_per_rad * (bend + fall)
-        loss += 10 * exponent * np.log10(max(1.0, length))
-        if loss < best:
-            # Each building that the path comes over after the first lies behind a street; beyond
-            # so many the path cannot win.
-            most = 2 + int(min((best - loss) / street_db, 1e3)) if street_db > 0 else 0
-            start = (x_1 - dx, y_1 - dy, dx / level, dy / level)
-            streets = _streets_between(walls, grid, start, level - home, most)
-            best = min(best, loss + street_db * max(0, streets - 1))
-    return best
+        if best <= least_db + angle_db_per_rad * (near[k, 7] + fall - flattest_far):
+            continue
+        length = near[k, 6] + level - home + np.sqrt(home * home + height_m * height_m)
+        bend = min(np.arccos(min(1.0, max(-1.0, cos_bend))), angle_limit_rad)
+        bare_db[k] = 2 * bend_db + angle_db_per_rad * (bend + fall)
+        bare_db[k] += 10 * exponent * np.log10(max(1.0, length))
+    while True:
+        k = np.argmin(bare_db)
+        loss = bare_db[k]
+        if loss >= best:
+            return best
+        bare_db[k] = np.inf
+        dx, dy = target[0] - near[k, 0], target[1] - near[k, 1]
+        level = np.sqrt(dx * dx + dy * dy)
+        home = far_distances[int(np.floor(np.arctan2(-dy, -dx) / TURN_RAD)) % DIRECTIONS]
+        # Beyond so many streets the path cannot win.
+        most = 2 + int(min((best - loss) / street_db, 1e3)) if street_db > 0 else 0
+        start = (near[k, 0], near[k, 1], dx / level, dy / level)
+        streets = _streets_between(building_mask, cell_size_m, start, level - home, most)
+        best = min(best, loss + street_db * max(0, streets - 1))
 
 
 @numba.njit(cache=True)
 def _streets_between(
-    walls: np.ndarray,
-    grid: tuple[np.ndarray, np.ndarray, int, float],
+    building_mask: np.ndarray,
+    cell_size_m: float,
     start: tuple[float, float, float, float],
     length: float,
     most: int,
 ) -> int:
-    """Return how many buildings a straight line enters that begins on a roof, ``most`` or fewer."""
-    first, index, size, cell_m = grid
+    """Return how many streets a straight line crosses, ``most`` or fewer.
+
+    It begins and ends at the edge of a roof, at ``(x, y)`` [m] in the direction ``(cos, sin)``,
+    and is looked at every cell; a street is open ground with buildings before and behind.
+    """
+    size = building_mask.shape[0]
     x, y, cos, sin = start
-    at = 1e-6  # beyond the wall that was met last
-    for streets in range(most):
-        wall, step = _cast(walls, first, index, size, cell_m, x + at * cos, y + at * sin, cos, sin)
-        at += step + 1e-6
-        if wall < 0 or at >= length:
-            return streets
-    return most
+    streets = 0
+    is_open = False
+    for k in range(1, int(length / cell_size_m) + 1):
+        if streets >= most:
+            break
+        at = k * cell_size_m
+        row = size - 1 - int((y + at * sin) / cell_size_m)
+        col = int((x + at * cos) / cell_size_m)
+        if not building_mask[min(max(row, 0), size - 1), min(max(col, 0), size - 1)]:
+            is_open = k > 1 or is_open
+        elif is_open:
+            streets += 1
+            is_open = False
+    return streets
