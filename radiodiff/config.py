@@ -501,7 +501,11 @@ def _check_path(key: str) -> None:
     """Raise with the nearest full key unless ``key`` is one."""
     known = list(_paths(Config, ""))
     if key not in known:
-        raise ConfigError(f"unknown key {key!r}{nearest(key, known)}")
+        raise _unknown(key, known)
+
+
+def _unknown(key: str, known: Sequence[str]) -> ConfigError:
+    return ConfigError(f"unknown key {key!r}{nearest(key, known)}")
 
 
 def _paths(kind: type, prefix: str) -> Iterator[str]:
@@ -533,7 +537,8 @@ def _build(kind: type, values: Any, path: str) -> Any:
     prefix = f"{path}." if path else ""
     for key in values:
         if key not in hints:
-            _check_path(f"{prefix}{key}")
+            known = list(hints) if kind is SimulateConfig and not path else _paths(Config, "")
+            raise _unknown(f"{prefix}{key}", list(known))
     built = {key: _convert(hints[key], value, prefix + key) for key, value in values.items()}
     try:
         return kind(**built)

@@ -15,6 +15,7 @@ from radiodiff.config import (
     check_parameters,
     config_text,
     load_config,
+    load_simulate_config,
     save_config,
 )
 
@@ -195,3 +196,24 @@ def test_words_that_yaml_takes_for_booleans():
 def test_values_without_meaning(override, message):
     with pytest.raises(ConfigError, match=message):
         load_config("smoke", override)
+
+
+@pytest.mark.parametrize("name", [p.stem for p in (ROOT / "configs/data").glob("*.yaml")])
+def test_every_described_dataset_loads(name):
+    assert load_simulate_config(name).maps >= 1
+
+
+def test_unknown_key_of_a_dataset_is_named(tmp_path):
+    (tmp_path / "typo.yaml").write_text("map: 3\n")
+    with pytest.raises(ConfigError, match="unknown key 'map'; did you mean 'maps'"):
+        load_simulate_config(tmp_path / "typo.yaml")
+
+
+def test_demo_trains_on_the_described_dataset():
+    demo = load_config("demo")
+    assert demo.data.simulate == load_simulate_config("sim-demo")
+    full = load_simulate_config("sim-full")
+    assert full.maps >= 500
+    assert full.transmitters >= 20
+    assert full.size == 256
+    assert set(full.variants) >= {"DPM", "IRT2", "IRT4", "carsDPM"}

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from radiodiff.config import Config, TrainConfig
-from radiodiff.data import RadioMapSeer
+from radiodiff.data import GrayBatches, RadioMapSeer, pack_dataset
 from radiodiff.models import AutoencoderKL
 from radiodiff.tasks import AutoencoderTask, DiffusionTask
 from radiodiff.trainer import NonFiniteLossError, batch_indices, learning_rate, train
@@ -104,6 +104,19 @@ def test_clipping_can_be_switched_off(tiny, dataset_root, tmp_path):
     tight = fit(tiny, dataset_root, tmp_path / "c", "autoencoder", clip_norm=1 / 65536)
     assert all(torch.equal(loose[name], huge[name]) for name in loose)
     assert not all(torch.equal(loose[name], tight[name]) for name in loose)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_packed_maps_train_the_same_network(tiny, dataset_root, tmp_path, monkeypatch, workers):
+    """Bit for bit, though the batches travel as bytes."""
+    images = fit(tiny, dataset_root, tmp_path / "images")
+    pack_dataset(dataset_root)
+    assert GrayBatches.serve(RadioMapSeer(dataset_root, "train"))
+    monkeypatch.setattr(RadioMapSeer, "__getitem__", None)  # nothing else is read
+    config = dataclasses.replace(tiny.train, sample_every=0, sample_before=False)
+    task, dataset = build(tiny, "diffusion"), RadioMapSeer(dataset_root, "train")
+    packed = load_file(train(task, dataset, config, tmp_path / "p", seed=3, workers=workers))
+    assert all(torch.equal(images[name], packed[name]) for name in images)
 
 
 def test_average_or_network_is_written(tiny, dataset_root, tmp_path):

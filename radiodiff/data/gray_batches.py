@@ -12,6 +12,7 @@ bytes are there:
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -51,24 +52,23 @@ class GrayBatches(Dataset[GrayBatch]):
     """
 
     def __init__(self, dataset: RadioMapSeer) -> None:
-        computed = {
-            "simulation mix": dataset.mixed_in,
-            "missing_buildings": dataset.missing_dirs,
-            "measurements": dataset.measurements,
-            "k2_channels": dataset.k2_channels,
-            "threshold": dataset.threshold,
-        }
-        used = [name for name, value in computed.items() if value]
+        used = _computed(dataset)
         if used:
             raise ValueError(f"bytes hold images as stored, not {', '.join(used)}: use the dataset")
-        folders = [dataset.gain_dir, dataset.building_dir]
-        folders += [dataset.cars_dir] if dataset.shows_cars else []
+        folders = _folders(dataset)
         for folder in folders:
             if folder not in dataset.packs:
                 raise DatasetError(f"{folder} is not packed: `radiodiff data pack {dataset.root}`")
         self.dataset = dataset
         self._gains, *self._masks = (dataset.packs[folder] for folder in folders)
         self._cells: dict[int, int] = {}
+
+    @staticmethod
+    def serve(dataset: Dataset) -> bool:
+        """Return whether a dataset is RadioMapSeer's, packed, with nothing to draw or compute."""
+        if not isinstance(dataset, RadioMapSeer) or _computed(dataset):
+            return False
+        return all(folder in dataset.packs for folder in _folders(dataset))
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -104,6 +104,24 @@ class GrayBatches(Dataset[GrayBatch]):
             transmitter_map = self.dataset.transmitter_map(map_id, transmitter, shape)
             self._cells[index] = int(transmitter_map.argmax())
         return self._cells[index]
+
+
+def _computed(dataset: RadioMapSeer) -> list[str]:
+    """Return the options of a dataset that images as stored cannot serve."""
+    computed = {
+        "simulation mix": dataset.mixed_in,
+        "missing_buildings": dataset.missing_dirs,
+        "measurements": dataset.measurements,
+        "k2_channels": dataset.k2_channels,
+        "threshold": dataset.threshold,
+    }
+    return [name for name, value in computed.items() if value]
+
+
+def _folders(dataset: RadioMapSeer) -> list[Path]:
+    """Return the image folders of a sample."""
+    cars = [dataset.cars_dir] if dataset.shows_cars else []
+    return [dataset.gain_dir, dataset.building_dir, *cars]
 
 
 def to_samples(batch: GrayBatch) -> RadioMapSample:
