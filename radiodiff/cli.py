@@ -250,7 +250,7 @@ def _simulate(options: argparse.Namespace) -> None:
             if (value := getattr(options, name)) is not None
         }
         for name in {"cities", "variants", "antenna_ids"} & settings.keys():
-            settings[name] = settings[name].split(",")
+            settings[name] = [word.strip() for word in settings[name].split(",")]
         out = options.out
         if out is None:
             raise ValueError("--out is needed: which folder shall receive the maps?")

@@ -122,6 +122,14 @@ def test_angle_beyond_the_limit_costs_no_more():
     assert gain[1.2][cell] - gain[3.0][cell] == pytest.approx(saved, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    "change", [{"exponent": 0.0}, {"angle_db_per_rad": -1.0}, {"street_db": math.nan}], ids=str
+)
+def test_bad_constants(change):
+    with pytest.raises(ValueError, match=f"expected {next(iter(change))} to be"):
+        DominantPathConstants(**change)
+
+
 def test_closed_courtyard_is_reached_over_the_roofs_only():
     block = shapely.box(20, 20, 44, 44).difference(shapely.box(26, 26, 38, 38))
     court = np.s_[64 - 38 : 64 - 26, 26:38]

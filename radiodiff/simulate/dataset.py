@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import shapely
 from PIL import Image
 from shapely import Polygon
 from shapely.geometry.polygon import orient
@@ -215,16 +216,17 @@ def simulate_outlines(
         if not 0 <= t < len(positions):
             raise ValueError(f"{antennas} has antennas 0 to {len(positions) - 1}, not {t}")
     engines = _engines(buildings, parameters, None)
-    mask = rasterize(buildings, size, cell_size_m)
+    mask, built = rasterize(buildings, size, cell_size_m), shapely.union_all(buildings)
     map_id = int(Path(outlines).stem) if Path(outlines).stem.isdecimal() else 0
     places = {}
     for t in ids:
         x, y = positions[t]
         place_m = ((x + 0.5) * cell_size_m, (y + 0.5) * cell_size_m)
         row, col = m_to_cell(place_m, size=size, cell_size_m=cell_size_m)
-        if not (0 <= row < size and 0 <= col < size) or mask[row, col]:
-            where = "inside a building" if 0 <= row < size and 0 <= col < size else "off the map"
-            raise ValueError(f"{antennas}: antenna {t} at x={x:g}, y={y:g} lies {where}")
+        if not (0 <= row < size and 0 <= col < size):
+            raise ValueError(f"{antennas}: antenna {t} at x={x:g}, y={y:g} lies off the map")
+        if mask[row, col] or shapely.intersects_xy(built, *place_m):
+            raise ValueError(f"{antennas}: antenna {t} at x={x:g}, y={y:g} lies inside a building")
         places[t] = (row, col), place_m
     out = Path(out)
     _make_folders(out, parameters)
@@ -470,12 +472,10 @@ def _write_transmitter(
 
 def _write_digests(out: Path) -> None:
     """Write the SHA-256 digest of every file of the dataset, in the form of ``sha256sum``."""
-    files = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
-    lines = [
-        f"{hashlib.sha256((out / name).read_bytes()).hexdigest()}  {name}\n"
-        for name in files
-        if name != DIGESTS and not name.startswith("packed/")
-    ]
+    folders = ("antenna", "gain", "png", "polygon")  # others may hold packs and caches
+    files = [path for folder in folders for path in (out / folder).rglob("*") if path.is_file()]
+    names = sorted(path.relative_to(out).as_posix() for path in [out / MANIFEST, *files])
+    lines = [f"{hashlib.sha256((out / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
     _write(out / DIGESTS, "".join(lines).encode())
 
 

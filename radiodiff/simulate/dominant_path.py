@@ -11,7 +11,7 @@ Mobile and Wireless Communications Summit 2005; the loss terms here were fitted 
 import functools
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import numba
@@ -77,6 +77,13 @@ class DominantPathConstants:
     """Angle beyond which a bend over a roof costs no more [rad]."""
     street_db: float = 2.0
     """Loss of a path over roofs per street it crosses after the first [dB]."""
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            may_be_zero = name in ("corner_db", "street_db")
+            if name != "bent_db" and not (value > 0 or (may_be_zero and value == 0)):
+                least = "0 or more" if may_be_zero else "above 0"
+                raise ValueError(f"expected {name} to be {least}, got {value}")
 
 
 class PathMap(NamedTuple):
