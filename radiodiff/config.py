@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from radiodiff.data import Simulation, Splits
+from radiodiff.data.radiomapseer import check_choices
 from radiodiff.diffusion import DiffusionConfig
 from radiodiff.models import AutoencoderConfig, UNetConfig
 from radiodiff.sampler import reference_schedule
@@ -124,6 +125,9 @@ class DataConfig:
     cache: str | None = None
     """Folder for k² maps; ``features`` in ``root`` if ``null``. A relative path counts from the
     project's root."""
+    packed: str | None = None
+    """Folder of packed images (`radiodiff data pack --out`); ``packed`` in ``root`` if ``null``. A
+    relative path counts from the project's root."""
     edges: EdgesConfig = field(default_factory=EdgesConfig)
     """Crops, for the source ``edges``."""
     simulate: SimulateConfig | None = None
@@ -137,6 +141,16 @@ class DataConfig:
                     f"{name} has no meaning for source {self.source}: leave it out, or choose "
                     "another source"
                 )
+        names = "simulation irt2_max_weight cars hide_cars missing_buildings measurements "
+        names += "k2_channels threshold seed"
+        check_choices(**{name: getattr(self, name) for name in names.split()})
+        if not 0 <= self.byte_channels <= self.condition_channels:
+            raise ConfigError(
+                f"byte_channels must be 0 to the {self.condition_channels} channels of the "
+                f"condition, got {self.byte_channels}"
+            )
+        if self.workers < 0:
+            raise ConfigError(f"workers must be 0 or more, got {self.workers}")
 
     @property
     def condition_channels(self) -> int:

@@ -85,6 +85,7 @@ _FREE_KEYS = (
     "keep_checkpoints",
     "workers",
     "cache",
+    "packed",
 )
 
 _FIGURE_MAPS = 4
@@ -141,6 +142,7 @@ def make_dataset(
         **{name: getattr(data, name) for name in names.split()},
         max_maps=max_maps,
         cache=project_path(data.cache) if data.cache is not None else None,
+        packed=project_path(data.packed) if data.packed is not None else None,
     )
 
 

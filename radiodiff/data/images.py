@@ -5,11 +5,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-__all__ = ["DatasetError", "read_gray"]
+__all__ = ["DatasetError", "is_image_name", "read_gray"]
 
 
 class DatasetError(Exception):
     """A dataset folder that is missing, incomplete or broken; says where and what to do."""
+
+
+def is_image_name(name: str) -> bool:
+    """Return whether a file name is that of an image, not of one still being written."""
+    return name.endswith(".png") and not name.startswith(".")
 
 
 def read_gray(path: Path) -> np.ndarray:

@@ -20,13 +20,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from radiodiff.data.images import DatasetError, read_gray
-from radiodiff.simulate.dataset import _start_worker
+from radiodiff.data.images import DatasetError, is_image_name, read_gray
+from radiodiff.simulate.dataset import start_worker
 
 __all__ = ["PackedImages", "pack_dataset"]
 
@@ -169,7 +169,14 @@ class PackedImages:
     def _mapped(self) -> np.ndarray:
         if self._array is None:
             # A plain array over the mapping: slices of np.memmap itself are slow.
-            self._array = np.asarray(np.load(self.path, mmap_mode="r"))
+            array = np.asarray(np.load(self.path, mmap_mode="r"))
+            try:  # the index goes before the array changes, and comes back after
+                current = json.loads(self.path.with_suffix(".json").read_text())["sha256"]
+            except (OSError, ValueError, KeyError):
+                current = None
+            if current != self.sha256:
+                raise DatasetError(f"{self.path} was packed anew since it was opened: start again")
+            self._array = array
         return self._array
 
 
@@ -200,12 +207,18 @@ def pack_dataset(
     Raises:
         DatasetError: If there is nothing to pack, an image cannot be read or is of another size
             than the first of its folder, or the disk is too small; names the file or folder.
-        ValueError: If ``workers`` is below 1.
+        ValueError: If ``workers`` is below 1, or a folder does not lie below the root.
     """
     if workers < 1:
         raise ValueError(f"expected workers >= 1, got {workers}")
     root = Path(root)
-    folders = _image_folders(root) if folders is None else list(folders)
+    if folders is None:
+        folders = _image_folders(root)
+    else:
+        folders = list(dict.fromkeys(PurePosixPath(folder).as_posix() for folder in folders))
+        for folder in folders:
+            if folder == "." or folder.startswith("/") or ".." in folder.split("/"):
+                raise ValueError(f"expected folders below {root} such as gain/DPM, got {folder}")
     if not folders:
         raise DatasetError(f"no images below {root / 'gain'} or {root / 'png'}: nothing to pack")
     out = root / FOLDER if out is None else Path(out)
@@ -243,20 +256,15 @@ def _image_folders(root: Path) -> list[str]:
     return sorted(
         path.relative_to(root).as_posix()
         for path in own.values()
-        if any(_is_image(name) for name in os.listdir(path))
+        if any(is_image_name(name) for name in os.listdir(path))
     )
-
-
-def _is_image(name: str) -> bool:
-    """Whether a file name is that of an image, not of one still being written."""
-    return name.endswith(".png") and not name.startswith(".")
 
 
 def _scan(folder: Path) -> list[_File]:
     """Return the images of a folder by name, without opening one."""
     try:
         with os.scandir(folder) as entries:
-            found = [(entry.name, entry.stat()) for entry in entries if _is_image(entry.name)]
+            found = [(entry.name, entry.stat()) for entry in entries if is_image_name(entry.name)]
     except OSError as error:
         raise DatasetError(f"cannot list {folder}: {error}") from error
     return sorted(_File(name, status.st_size, status.st_mtime_ns) for name, status in found)
@@ -271,8 +279,14 @@ def _digest(files: Sequence[_File]) -> str:
 @contextlib.contextmanager
 def _only_writer(out: Path) -> Iterator[None]:
     """Wait until no other process packs into the folder; a killed process holds nothing."""
-    out.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(out, os.O_RDONLY)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(out, os.O_RDONLY)
+    except OSError as error:
+        raise DatasetError(
+            f"cannot write {out}: {error.strerror}; name another folder with --out, and as "
+            "data.packed in the configuration"
+        ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -362,7 +376,7 @@ def _write_shards(jobs: Sequence[tuple[_Plan, int]], workers: int) -> Iterator[t
     pool = ProcessPoolExecutor(
         min(workers, len(jobs)),
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
+        initializer=start_worker,
     )
     try:
         futures = {

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from radiodiff import units
 from radiodiff.data.images import DatasetError, read_gray
-from radiodiff.data.radiomapseer import RadioMapSample, parse_name
+from radiodiff.data.radiomapseer import RadioMapSample, list_pairs
 from radiodiff.data.splits import Split, Splits, split_maps
 
 __all__ = ["RadioMap3DSeer", "building_height_m"]
@@ -64,7 +64,7 @@ class RadioMap3DSeer(Dataset[RadioMapSample]):
                     f"no folder {folder}: {self.root} must hold RadioMap3DSeer's layout, unpack "
                     "the dataset there"
                 )
-        pairs = [parse_name(path) for path in self.gain_dir.glob("*.png")]
+        pairs = list_pairs(self.gain_dir)
         self.maps = split_maps(self.root, split, sorted({m for m, _ in pairs}), splits=splits)
         self.maps = self.maps[:max_maps]
         if not self.maps:

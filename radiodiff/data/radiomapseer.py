@@ -1,6 +1,6 @@
 """RadioMapSeer's folder layout, real or simulated, as a PyTorch dataset."""
 
-import json
+import os
 import zlib
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,9 +12,10 @@ from torch.utils.data import Dataset
 
 from radiodiff import units
 from radiodiff.data.features import FeatureCache
-from radiodiff.data.images import DatasetError, read_gray
+from radiodiff.data.images import DatasetError, is_image_name, read_gray
 from radiodiff.data.packed import PackedImages
 from radiodiff.data.splits import Split, Splits, read_manifest, split_maps
+from radiodiff.simulate.outlines import read_antennas
 
 __all__ = [
     "RadioMapSample",
@@ -192,29 +193,19 @@ class RadioMapSeer(Dataset[RadioMapSample]):
     ) -> None:
         if isinstance(measurements, int):
             measurements = (measurements, measurements)
-        for holds, message in (
-            (
-                0 <= irt2_max_weight <= 1,
-                f"irt2_max_weight must be in [0, 1], got {irt2_max_weight}",
-            ),
-            (cars or not hide_cars, "hide_cars needs cars: true, there is nothing to hide"),
-            (
-                missing_buildings in range(5),
-                f"missing_buildings must be 0 to 4, got {missing_buildings}",
-            ),
-            (k2_channels in range(3), f"k2_channels must be 0, 1 or 2, got {k2_channels}"),
-            (0 <= threshold < 1, f"threshold must be in [0, 1), got {threshold}"),
-            (
-                measurements is None or 1 <= measurements[0] <= measurements[1],
-                f"measurements must be a number or a pair, 1 <= fewest <= most, got {measurements}",
-            ),
-            (
-                not (k2_channels and simulation == "mix"),
-                "k2_channels needs one simulation: a mix of two is no solution of one equation",
-            ),
-        ):
-            if not holds:
-                raise ValueError(message)
+        check_choices(
+            simulation=simulation,
+            irt2_max_weight=irt2_max_weight,
+            cars=cars,
+            hide_cars=hide_cars,
+            missing_buildings=missing_buildings,
+            measurements=measurements,
+            k2_channels=k2_channels,
+            threshold=threshold,
+            seed=seed,
+        )
+        if max_maps is not None and max_maps < 1:
+            raise ValueError(f"max_maps must be at least 1, got {max_maps}")
         self.root = Path(root)
         self.split = split
         self.seed = seed
@@ -242,7 +233,7 @@ class RadioMapSeer(Dataset[RadioMapSample]):
                     f"no folder {folder}: {self.root} must hold RadioMapSeer's layout (unpack the "
                     "dataset there, or make one with `radiodiff simulate --out DIR`)"
                 )
-        pairs = [parse_name(path) for path in self.gain_dir.glob("*.png")]
+        pairs = list_pairs(self.gain_dir)
         present = sorted({m for m, _ in pairs})
         maps = split_maps(self.root, split, present, splits=splits)[:max_maps]
         if not maps:
@@ -262,7 +253,7 @@ class RadioMapSeer(Dataset[RadioMapSample]):
             if (pack := PackedImages.open(self.root, name, out=packed)) is not None:
                 self.packs[folder] = pack
         self._buildings: dict[str, np.ndarray] = {}
-        self._antennas: dict[int, list[list[float]] | None] = {}
+        self._antennas: dict[int, list[tuple[float, float]] | None] = {}
 
     @property
     def names(self) -> list[str]:
@@ -272,7 +263,7 @@ class RadioMapSeer(Dataset[RadioMapSample]):
     def _check_complete(self) -> None:
         """Raise if a gain is missing that the manifest promises or that is to be mixed in."""
         if self.mixed_in is not None:
-            there = {parse_name(path) for path in self.mixed_in.glob("*.png")}
+            there = set(list_pairs(self.mixed_in))
             missing = sorted(set(self.pairs) - there)
             if missing:
                 raise DatasetError(
@@ -378,20 +369,20 @@ class RadioMapSeer(Dataset[RadioMapSample]):
         result = np.zeros(shape, dtype=bool)
         positions = self._read_antennas(map_id)
         if positions is None:
-            image = read_gray(self.root / "png" / "antennas" / f"{map_id}_{transmitter}.png")
-            result[np.unravel_index(image.argmax(), image.shape)] = True
-            return result
+            path = self.root / "png" / "antennas" / f"{map_id}_{transmitter}.png"
+            image = read_gray(path)
+            if image.shape != shape or np.count_nonzero(image) != 1:
+                raise DatasetError(
+                    f"{path} must be {shape[0]} x {shape[1]} with one cell that is not black, got "
+                    f"{image.shape[0]} x {image.shape[1]} with {np.count_nonzero(image)}"
+                )
+            return image > 0
         if transmitter >= len(positions):
             raise DatasetError(
                 f"{self.root / 'antenna' / f'{map_id}.json'} lists {len(positions)} transmitters, "
                 f"but there is a gain for number {transmitter}"
             )
-        try:
-            x, y = (float(value) for value in positions[transmitter][:2])
-        except (TypeError, ValueError) as error:
-            raise DatasetError(
-                f"{self.root / 'antenna' / f'{map_id}.json'} must be a list of [x, y]: {error}"
-            ) from error
+        x, y = positions[transmitter]
         row, col = shape[0] - 1 - round(y), round(x)  # y points up in the lists
         if not (0 <= row < shape[0] and 0 <= col < shape[1]):
             raise DatasetError(
@@ -401,18 +392,66 @@ class RadioMapSeer(Dataset[RadioMapSample]):
         result[row, col] = True
         return result
 
-    def _read_antennas(self, map_id: int) -> list[list[float]] | None:
+    def _read_antennas(self, map_id: int) -> list[tuple[float, float]] | None:
         """Transmitter positions of a tile, kept; ``None`` where the dataset has no list."""
         if map_id not in self._antennas:
             path = self.root / "antenna" / f"{map_id}.json"
             try:
-                self._antennas[map_id] = json.loads(path.read_text())
+                self._antennas[map_id] = read_antennas(path)
             except FileNotFoundError:
                 self._antennas[map_id] = None
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                message = f"cannot read {path}: {error}; fetch or make it again"
-                raise DatasetError(message) from error
+            except (ValueError, OSError) as error:
+                raise DatasetError(str(error)) from error
         return self._antennas[map_id]
+
+
+def check_choices(
+    *,
+    simulation: Simulation,
+    irt2_max_weight: float,
+    cars: bool,
+    hide_cars: bool,
+    missing_buildings: int,
+    measurements: tuple[int, int] | None,
+    k2_channels: int,
+    threshold: float,
+    seed: int,
+) -> None:
+    """Raise ValueError if a choice of `RadioMapSeer` is out of range or contradicts another."""
+    for holds, message in (
+        (0 <= irt2_max_weight <= 1, f"irt2_max_weight must be in [0, 1], got {irt2_max_weight}"),
+        (cars or not hide_cars, "hide_cars needs cars: true, there is nothing to hide"),
+        (
+            missing_buildings in range(5),
+            f"missing_buildings must be 0 to 4, got {missing_buildings}",
+        ),
+        (k2_channels in range(3), f"k2_channels must be 0, 1 or 2, got {k2_channels}"),
+        (0 <= threshold < 1, f"threshold must be in [0, 1), got {threshold}"),
+        (seed >= 0, f"seed must be 0 or more, got {seed}"),
+        (
+            measurements is None or 1 <= measurements[0] <= measurements[1],
+            f"measurements must be a number or a pair, 1 <= fewest <= most, got {measurements}",
+        ),
+        (
+            not (k2_channels and simulation == "mix"),
+            "k2_channels needs one simulation: a mix of two is no solution of one equation",
+        ),
+    ):
+        if not holds:
+            raise ValueError(message)
+
+
+def list_pairs(folder: Path) -> list[tuple[int, int]]:
+    """Return (map, transmitter) of all images of a folder.
+
+    Raises:
+        DatasetError: If the folder cannot be listed or holds an image of another name.
+    """
+    try:
+        names = [name for name in os.listdir(folder) if is_image_name(name)]
+    except OSError as error:
+        raise DatasetError(f"cannot list {folder}: {error.strerror}") from error
+    return [parse_name(folder / name) for name in names]
 
 
 def parse_name(path: Path) -> tuple[int, int]:

@@ -151,8 +151,11 @@ def read_manifest(root: Path) -> dict[str, Any] | None:
     path = root / "dataset.json"
     try:
         manifest = json.loads(path.read_text())
-        if not all({"id", "split"} <= row.keys() for row in manifest["maps"]):
-            raise KeyError("id or split of a map")
+        for row in manifest["maps"]:
+            if type(row["id"]) is not int or type(row["split"]) is not str:
+                raise ValueError(f"id or split of {row}")
+        if not isinstance(manifest.get("parameters", {}), dict):
+            raise ValueError("parameters must be a section of keys")
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

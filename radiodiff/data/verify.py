@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import stat
 import struct
 import textwrap
 import zlib
@@ -278,6 +279,8 @@ def check_digests(
             faults.append({"file": DIGESTS, "fault": f"line {number + 1} is no digest and path"})
             continue
         try:
+            if not stat.S_ISREG((root / name).stat().st_mode):
+                raise OSError("is no regular file")  # to open a pipe would wait for ever
             with (root / name).open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             if digest != match[1].decode():

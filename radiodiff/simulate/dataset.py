@@ -375,7 +375,7 @@ def _write_maps(
     pool = ProcessPoolExecutor(
         min(workers, len(map_ids)),
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
+        initializer=start_worker,
     )
     try:
         futures = [pool.submit(_write_map, out, map_id, parameters) for map_id in map_ids]
@@ -387,7 +387,7 @@ def _write_maps(
             pool.shutdown(cancel_futures=True)
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
     """Let a worker process end at once on Ctrl-C, and when the main process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -9,6 +9,7 @@ direction says nothing).
 """
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,11 @@ def read_antennas(path: Path) -> list[tuple[float, float]]:
         ValueError: If the file does not hold positions; names it.
     """
     try:
-        return [(float(entry[0]), float(entry[1])) for entry in _read_list(path)]
-    except (TypeError, ValueError, IndexError) as error:
+        positions = [(float(entry[0]), float(entry[1])) for entry in _read_list(path)]
+        if not all(math.isfinite(value) for position in positions for value in position):
+            raise ValueError("a coordinate that is not finite")
+        return positions
+    except (TypeError, ValueError, IndexError, KeyError) as error:
         raise ValueError(f"{path} must be a list of [x, y]: {error}") from error
 
 
