@@ -170,7 +170,7 @@ def _add_simulate(simulate: argparse.ArgumentParser) -> None:
     city.add_argument(
         "--shift",
         type=float,
-        help="added to the outlines' coordinates [cells] (-0.5, as RadioMapSeer's need)",
+        help="added to the outlines' coordinates [cells] (-0.501, for RadioMapSeer's own)",
     )
     both = simulate.add_argument_group("both, not with --config")
     both.add_argument("--size", type=int, help="cells along a side (256)")

@@ -131,6 +131,8 @@ def fit(engine: DominantPath, maps: list[Measured]) -> DominantPathConstants:
     def objective(values: np.ndarray) -> float:
         nonlocal count
         constants = dict(zip(FITTED, map(float, values), strict=True))
+        if min(constants[name] for name in FITTED if name != "bent_db") <= 0:
+            return np.inf
         engine.constants = dataclasses.replace(start, **constants)
         errors = [_errors(one, engine.trace(one.position_m), engine) for one in maps]
         score = float(np.mean([np.mean(error**2) ** 2 for error in errors]) ** 0.25)

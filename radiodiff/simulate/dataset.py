@@ -159,13 +159,15 @@ def simulate_dataset(
         todo = [m for m in range(maps) if not _last_file(out, m).exists()]
         done = maps - len(todo)
         if todo:
+            (out / DIGESTS).unlink(missing_ok=True)
+        if todo:
             message = "%s: %d of %d maps are there; the first one may wait for the compiler"
             logger.info(message, out, done, maps)
         for _ in _write_maps(out, todo, parameters, workers):
             done += 1
             if progress is not None:
                 progress(done, maps)
-        if todo or not (out / DIGESTS).exists():
+        if not (out / DIGESTS).exists():
             _write_digests(out)
     return out
 
@@ -185,7 +187,8 @@ def simulate_outlines(
     """Simulate radio maps over given outlines, in RadioMapSeer's formats and layout.
 
     The map's number is that of the outlines' file, ``7.json``, or 0. Besides the gains the folder
-    receives copies of both files, the raster of the buildings and the antenna pictures, so that
+    receives copies of both files (the outlines only if they are in RadioMapSeer's coordinates),
+    the raster of the buildings and the antenna pictures, so that
     `radiodiff.data.RadioMapSeer` reads it with split ``all``; other maps may follow.
 
     Args:
@@ -195,7 +198,7 @@ def simulate_outlines(
         antenna_ids: Which of them, counted from 0; all if ``None``.
         size: Cells along each side of the map.
         cell_size_m: Side of a cell [m].
-        shift_cells: Added to the outlines' coordinates [cells]; RadioMapSeer's need -0.5.
+        shift_cells: Added to the outlines' coordinates [cells]; half a cell for RadioMapSeer's.
         variants: Which maps to make, out of `VARIANTS` without cars.
         progress: Called as ``progress(done, maps)`` whenever a map is written.
 
@@ -203,15 +206,23 @@ def simulate_outlines(
         The gain files written.
 
     Raises:
+        FileExistsError: If ``out`` is a simulated dataset, or the one the outlines belong to.
         FileNotFoundError: If a file is missing.
         ValueError: If a file, an id, a variant or a position does not fit; names it.
     """
+    out = Path(out)
+    if (out / MANIFEST).exists():
+        raise FileExistsError(f"{out} holds a simulated dataset; choose another folder")
+    if Path(outlines).resolve().is_relative_to(out.resolve()):
+        raise FileExistsError(f"{out} is where {outlines} lies; choose another folder")
     parameters = _check_parameters(1, 1, size, cell_size_m, 0, 1, CITY_NAMES, variants)
     if parameters.has_cars:
         raise ValueError(f"expected variants without cars for given outlines, got {variants}")
     buildings = read_outlines(outlines, cell_size_m=cell_size_m, shift_cells=shift_cells)
     positions = read_antennas(antennas)
     ids = range(len(positions)) if antenna_ids is None else antenna_ids
+    if len(ids) == 0:
+        raise ValueError(f"{antennas}: no antenna is chosen; expected a list of [x, y]")
     for t in ids:
         if not 0 <= t < len(positions):
             raise ValueError(f"{antennas} has antennas 0 to {len(positions) - 1}, not {t}")
@@ -228,10 +239,10 @@ def simulate_outlines(
         if mask[row, col] or shapely.intersects_xy(built, *place_m):
             raise ValueError(f"{antennas}: antenna {t} at x={x:g}, y={y:g} lies inside a building")
         places[t] = (row, col), place_m
-    out = Path(out)
     _make_folders(out, parameters)
     _write(out / f"png/buildings_complete/{map_id}.png", _png_bytes(mask * np.uint8(255)))
-    _write(out / f"polygon/buildings_complete/{map_id}.json", Path(outlines).read_bytes())
+    if cell_size_m == 1 and shift_cells == RADIOMAPSEER_SHIFT_CELLS:  # as readers take them
+        _write(out / f"polygon/buildings_complete/{map_id}.json", Path(outlines).read_bytes())
     written = []
     for done, (t, (cell, place_m)) in enumerate(places.items(), start=1):
         written += _write_transmitter(out, f"{map_id}_{t}", cell, place_m, engines, parameters)

@@ -8,7 +8,6 @@ Mobile and Wireless Communications Summit 2005; the loss terms here were fitted 
 ``tools/calibrate_dominant_path.py``.
 """
 
-import functools
 import heapq
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -154,9 +153,10 @@ class DominantPath:
         self._car_losses = _car_losses(
             self.cars, self._corners.points, *self._graph[:2], *self._spans, size, self.cell_size_m
         )
+        has_roofs = np.isfinite(self.constants.roof_height_m)
+        self._roofs = self._look_at_roofs() if has_roofs else None
 
-    @functools.cached_property
-    def _roofs(self) -> tuple[np.ndarray, Grid, np.ndarray, np.ndarray, RoofEdges]:
+    def _look_at_roofs(self) -> tuple[np.ndarray, Grid, np.ndarray, np.ndarray, RoofEdges]:
         """Walls, their grid, outdoor cells, their centres, and the roof edges these see."""
         walls = self._walls[:-4]  # without the sides of the tile
         grid = (*wall_grid(walls, self.size, self.cell_size_m), self.size, self.cell_size_m)
@@ -265,8 +265,7 @@ class DominantPath:
 
     def _improve_over_roofs(self, loss_db: np.ndarray, source: np.ndarray) -> np.ndarray:
         """Lower losses where a path over the roofs is better; return where, bool."""
-        height_m = self.constants.roof_height_m
-        if not np.isfinite(height_m):
+        if self._roofs is None:
             return np.zeros(loss_db.shape, dtype=bool)
         walls, grid, cells, centers, cell_edges = self._roofs
         source_edges = roof_edges(walls, grid, source[None])
@@ -280,7 +279,7 @@ class DominantPath:
             cell_edges,
             source,
             source_edges,
-            height_m,
+            self.constants.roof_height_m,
             self.constants.street_db,
             (*self._corner_losses[:3], self.constants.roof_limit_rad),
         )

@@ -246,7 +246,7 @@ def _best_turn(
     least_db += angle_db_per_rad * flattest_far
     # A sharper bend than this cannot win.
     sharpest = (best - least_db) / angle_db_per_rad
-    least_cos = np.cos(sharpest) if sharpest < angle_limit_rad else -2.0
+    least_cos = np.cos(sharpest) if sharpest < min(angle_limit_rad, np.pi) else -2.0
     # Losses without those of streets, which take longest to find.
     bare_db = np.full(len(near), np.inf)
     for k in range(len(near)):
