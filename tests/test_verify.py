@@ -484,3 +484,66 @@ def test_real_sample_is_incomplete():
     law = report["line_of_sight"]["gain/DPM"]
     assert law["share_within_half_db"] > 0.99
     assert abs(law["median_db"]) < 0.05
+
+
+def simulate_variants(root, *variants):
+    settings = {"maps": 2, "transmitters": 2, "size": SIZE, "cell_size_m": 4.0, "seed": 5}
+    simulate_dataset(root, **settings, variants=variants)
+    (root / "SHA256SUMS").unlink()
+    return root
+
+
+def test_promised_variants_are_wanted_and_no_others(tmp_path):
+    whole = simulate_variants(tmp_path / "irt", "IRT2")
+    assert verify_dataset(whole)["verdict"] == "sound"
+    cars = simulate_variants(tmp_path / "cars", "DPM", "carsDPM")
+    assert verify_dataset(cars)["verdict"] == "sound"
+    shutil.rmtree(cars / "gain/carsDPM")
+    shutil.rmtree(cars / "png/cars")
+    report = verify_dataset(cars)
+    assert report["verdict"] == "incomplete"
+    assert {row["folder"] for row in report["missing"]} >= {"gain/carsDPM", "png/cars"}
+
+
+def test_link_to_a_folder_above_is_not_followed(root, tmp_path):
+    (root / "png/up").symlink_to(tmp_path)
+    report = verify_dataset(root)
+    assert [row["file"] for row in report["faults"]] == ["png/up"]
+
+
+def test_lost_building_file_of_a_lone_map_is_named(tmp_path):
+    root = simulate_variants(tmp_path / "one", "DPM")
+    for path in (root / "png/buildings_complete").iterdir():
+        path.unlink()
+    report = verify_dataset(root)
+    assert report["verdict"] == "incomplete"
+    assert "png/buildings_complete/0.png" in format_report(report)
+
+
+def test_empty_building_image_and_wrong_units_are_faults(root):
+    path = root / "png/buildings_complete/1.png"
+    Image.fromarray(np.zeros((SIZE, SIZE), np.uint8)).save(path)
+    (fault,) = verify_dataset(root)["faults"]
+    assert fault["file"] == "png/buildings_complete/1.png"
+    assert "is empty, but" in fault["fault"]
+    for gain in (root / "gain/DPM").iterdir():
+        gray = np.array(Image.open(gain))
+        Image.fromarray((0.7 * gray).astype(np.uint8)).save(gain)
+    faults = {row["file"]: row["fault"] for row in verify_dataset(root)["faults"]}
+    assert "wrong units or positions" in faults["gain/DPM"]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        ('{"maps": [], "parameters": {"transmitters": 3}}', "lists no map"),
+        ('{"maps": [{"id": 0, "split": "train"}], "parameters": {"transmitters": 0}}', "says 0"),
+        ('{"maps": [{"id": 0, "split": "train"}], "parameters": null}', "section of keys"),
+    ],
+)
+def test_manifest_that_promises_nothing_is_the_one_fault(root, manifest, message):
+    (root / "dataset.json").write_text(manifest)
+    report = verify_dataset(root)
+    assert report["verdict"] == "broken"
+    assert [row["file"] for row in report["faults"]] == ["dataset.json"]
+    assert message in report["faults"][0]["fault"]
