@@ -247,7 +247,7 @@ def test_no_dataset(tmp_path):
     for name, reason in (
         ("empty", "no images below gain/ or png/"),
         ("file", "a file, not a folder"),
-        ("nowhere", "not there"),
+        ("nowhere", "no such file or directory"),
     ):
         report = check(tmp_path / name)
         assert report["verdict"] == "no dataset"
@@ -533,12 +533,20 @@ def test_empty_building_image_and_wrong_units_are_faults(root):
     assert "wrong units or positions" in faults["gain/DPM"]
 
 
+ONE_MAP = '{"maps": [{"id": 0, "split": "train"}], "parameters": {"transmitters": 1, %s}}'
+
+
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [
         ('{"maps": [], "parameters": {"transmitters": 3}}', "lists no map"),
         ('{"maps": [{"id": 0, "split": "train"}], "parameters": {"transmitters": 0}}', "says 0"),
         ('{"maps": [{"id": 0, "split": "train"}], "parameters": null}', "section of keys"),
+        (ONE_MAP % '"variants": 3', "must list variants"),
+        (ONE_MAP % '"variants": ["NOPE"]', "must list variants"),
+        (ONE_MAP % '"size": 0', "how many cells"),
+        (ONE_MAP % '"cell_size_m": "a"', "how long a cell"),
+        ("[" * 100_000, "recursion"),
     ],
 )
 def test_manifest_that_promises_nothing_is_the_one_fault(root, manifest, message):

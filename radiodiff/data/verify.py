@@ -31,6 +31,7 @@ from radiodiff.data.images import DatasetError
 from radiodiff.data.packed import FOLDER as PACKED
 from radiodiff.data.packed import PackedImages
 from radiodiff.data.splits import Splits, _parts, read_manifest, split_overlap
+from radiodiff.simulate.dataset import VARIANTS
 from radiodiff.simulate.outlines import dataset_outlines, read_antennas
 from radiodiff.simulate.visibility import line_of_sight_mask
 
@@ -85,7 +86,7 @@ class _Dataset:
             manifest = read_manifest(root)
             self.parameters = _parameters(manifest)
             self.manifest = manifest
-        except (DatasetError, OSError) as error:
+        except (DatasetError, OSError, RecursionError) as error:
             self.parameters = {}
             self.fault("dataset.json", error)
         self.expected = _expected(self)
@@ -187,8 +188,12 @@ def verify_dataset(
     if sample is not None and sample < 1:
         raise ValueError(f"expected a sample of 1 or more, got {sample}")
     root = Path(root)
-    if not root.is_dir():
-        what = "a file, not a folder" if root.exists() else "not there"
+    try:
+        is_folder = stat.S_ISDIR(root.stat().st_mode)
+        what = "a file, not a folder"
+    except OSError as error:
+        is_folder, what = False, str(error.strerror).lower()
+    if not is_folder:
         return {"root": _printable(str(root)), "verdict": "no dataset", "reason": what}
     done, total = 0, 0
 
@@ -370,6 +375,14 @@ def _parameters(manifest: dict[str, Any] | None) -> dict[str, Any]:
         raise DatasetError(f"must say how many transmitters a map has, says {transmitters!r}")
     if not manifest["maps"]:
         raise DatasetError("lists no map")
+    variants = parameters.get("variants", ["DPM"])
+    if not isinstance(variants, list) or not variants or set(map(str, variants)) - set(VARIANTS):
+        raise DatasetError(f"must list variants out of {', '.join(VARIANTS)}, says {variants!r}")
+    size, cell_size_m = parameters.get("size", 1), parameters.get("cell_size_m", 1.0)
+    if type(size) is not int or size < 1:
+        raise DatasetError(f"must say how many cells a side has, says {size!r}")
+    if type(cell_size_m) not in (int, float) or not 0 < cell_size_m < np.inf:
+        raise DatasetError(f"must say how long a cell is [m], says {cell_size_m!r}")
     return parameters
 
 
