@@ -131,6 +131,7 @@ def _package_logger_as_found():
     yield
     package = logging.getLogger("radiodiff")
     package.handlers, package.propagate = [], True
+    package.setLevel(logging.NOTSET)
 
 
 @pytest.fixture

@@ -151,8 +151,7 @@ def test_outdated_or_damaged_pack_is_not_used(dataset_root, caplog, kind):
     pack_dataset(dataset_root)
     change(dataset_root, kind)
     assert PackedImages.open(dataset_root, "gain/DPM") is None
-    (warning,) = caplog.records
-    assert warning.levelno == logging.WARNING
+    (warning,) = (record for record in caplog.records if record.levelno >= logging.WARNING)
     assert f"call `radiodiff data pack {dataset_root}` again" in warning.getMessage()
     assert PackedImages.open(dataset_root, "png/antennas") is not None
 
