@@ -4,7 +4,8 @@
     python benchmarks/data.py --root /data/RadioMapSeer --samples 4000
 
 Without ``--root`` it simulates its own maps in a temporary folder. All ways deliver the same
-samples in the same random order; files are in the page cache, as one
+samples in the same random order, ``pack_bytes`` as the bytes that `to_samples` makes floats of
+(what training reads; on a GPU it makes them there); files are in the page cache, as one
 pass comes before those that count. One process reads (``getitem``, and through a loader
 ``workers_0``), or one loader process besides the main process (``workers_1``). Each number is the
 median of five passes.
