@@ -76,7 +76,8 @@ def main() -> None:
     engine = DominantPath(dataset_outlines(options.data, options.map), 256, 1.0)
     if options.fit:
         engine.constants = fit(engine, maps)
-    rows = [measure(engine, one) for one in maps]
+    traced = [(one, engine.trace(one.position_m)) for one in maps]
+    rows = [measure(engine, *pair) for pair in traced]
     result = {
         "what": "dominant-path engine against the DPM gains of RadioMapSeer (arXiv:2212.11777)",
         "protocol": (
@@ -91,7 +92,7 @@ def main() -> None:
         "fitted": options.fit,
         "constants": dataclasses.asdict(engine.constants),
         "transmitters": rows,
-        "bends": by_bends(engine, maps),
+        "bends": by_bends(engine, traced),
         "commit": current_commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {name: version(name) for name in ("radiodiff", "numpy", "numba", "shapely")},
@@ -160,9 +161,8 @@ def _errors(one: Measured, path_map: PathMap, engine: DominantPath) -> np.ndarra
     return (simulated - one.path_gain_db)[_heard(one, engine)]
 
 
-def measure(engine: DominantPath, one: Measured) -> dict[str, Any]:
+def measure(engine: DominantPath, one: Measured, path_map: PathMap) -> dict[str, Any]:
     """Return the errors of one transmitter."""
-    path_map = engine.trace(one.position_m)
     errors = _errors(one, path_map, engine)
     visible = path_map.bends == 0
     inner = ndimage.binary_erosion(visible, np.ones((3, 3)))
@@ -184,11 +184,10 @@ def measure(engine: DominantPath, one: Measured) -> dict[str, Any]:
     }
 
 
-def by_bends(engine: DominantPath, maps: list[Measured]) -> list[dict[str, Any]]:
+def by_bends(engine: DominantPath, traced: list[tuple[Measured, PathMap]]) -> list[dict[str, Any]]:
     """Return the errors of all transmitters together, by the kind of path."""
     errors: dict[str, list[np.ndarray]] = {}
-    for one in maps:
-        path_map = engine.trace(one.position_m)
+    for one, path_map in traced:
         heard = _heard(one, engine)
         kinds = {f"{n}": path_map.bends == n for n in range(4)}
         kinds["4 or more"] = path_map.bends >= 4

@@ -11,22 +11,19 @@ lists the shards (a few hundred rows) that are on disk. The same call goes on fr
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from radiodiff.data.images import DatasetError, is_image_name, read_gray
-from radiodiff.simulate.dataset import start_worker
+from radiodiff.workers import only_writer, run_jobs
 
 __all__ = ["PackedImages", "pack_dataset"]
 
@@ -222,7 +219,7 @@ def pack_dataset(
     if not folders:
         raise DatasetError(f"no images below {root / 'gain'} or {root / 'png'}: nothing to pack")
     out = root / FOLDER if out is None else Path(out)
-    with _only_writer(out):
+    with _only_packer(out):
         plans = [plan for folder in folders if (plan := _plan(root, folder, out)) is not None]
         todo = {plan.array: _open_partial(plan) for plan in plans}
         left = [(plan, shard) for plan in plans for shard in todo[plan.array]]
@@ -232,7 +229,9 @@ def pack_dataset(
         for plan in plans:
             if not todo[plan.array]:
                 _finish(plan)
-        for plan, shard in _write_shards(left, workers):
+        jobs = [_shard_arguments(plan, shard) for plan, shard in left]
+        for number in run_jobs(_write_shard, jobs, workers):
+            plan, shard = left[number]
             _note(plan, shard)
             todo[plan.array].remove(shard)
             done += len(plan.rows(shard))
@@ -277,21 +276,17 @@ def _digest(files: Sequence[_File]) -> str:
 
 
 @contextlib.contextmanager
-def _only_writer(out: Path) -> Iterator[None]:
-    """Wait until no other process packs into the folder; a killed process holds nothing."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(out, os.O_RDONLY)
-    except OSError as error:
-        raise DatasetError(
-            f"cannot write {out}: {error.strerror}; name another folder with --out, and as "
-            "data.packed in the configuration"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+def _only_packer(out: Path) -> Iterator[None]:
+    """Hold the folder of the packs against other processes."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(only_writer(out))
+        except OSError as error:
+            raise DatasetError(
+                f"cannot write {out}: {error.strerror or error}; name another folder with --out, "
+                "and as data.packed in the configuration"
+            ) from error
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _plan(root: Path, folder: str, out: Path) -> _Plan | None:
@@ -366,34 +361,8 @@ def _check_space(out: Path, needed: int) -> None:
         )
 
 
-def _write_shards(jobs: Sequence[tuple[_Plan, int]], workers: int) -> Iterator[tuple[_Plan, int]]:
-    """Write shards, in this process or in several, and yield them as they are finished."""
-    if workers == 1 or len(jobs) <= 1:
-        for plan, shard in jobs:
-            _write_shard(*_shard_arguments(plan, shard))
-            yield plan, shard
-        return
-    pool = ProcessPoolExecutor(
-        min(workers, len(jobs)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=start_worker,
-    )
-    try:
-        futures = {
-            pool.submit(_write_shard, *_shard_arguments(plan, shard)): (plan, shard)
-            for plan, shard in jobs
-        }
-        for future in as_completed(futures):
-            future.result()
-            yield futures[future]
-    finally:
-        # Interrupted at the very start, the pool has no thread to join yet and says so.
-        with contextlib.suppress(RuntimeError):
-            pool.shutdown(cancel_futures=True)
-
-
 def _shard_arguments(plan: _Plan, shard: int) -> tuple[Path, Path, list[str], int, tuple[int, ...]]:
-    """Return what another process needs to write a shard."""
+    """Return the arguments of `_write_shard`."""
     names = [file.name for file in plan.rows(shard)]
     rows_after = len(plan.files) - shard * SHARD
     return plan.source, plan.partial, names, rows_after, plan.shape

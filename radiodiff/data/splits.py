@@ -11,7 +11,15 @@ import numpy as np
 
 from radiodiff.data.images import DatasetError
 
-__all__ = ["Split", "Splits", "map_permutation", "read_manifest", "split_maps", "split_overlap"]
+__all__ = [
+    "Split",
+    "Splits",
+    "map_permutation",
+    "read_manifest",
+    "split_maps",
+    "split_overlap",
+    "split_parts",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +84,7 @@ def split_maps(
     manifest = read_manifest(Path(root))
     if manifest is not None and splits != "city":
         logger.info("%s has splits of its own; %s is for the real dataset", root, splits)
-    parts = _parts(manifest, splits)
+    parts = split_parts(manifest, splits)
     if split not in parts:
         raise DatasetError(
             f"splits {splits} has no {split} maps, only {' and '.join(parts)}: ask for one of "
@@ -120,7 +128,7 @@ def split_overlap(
     Raises:
         DatasetError: If ``dataset.json`` cannot be read.
     """
-    parts = _parts(read_manifest(Path(root)) if root is not None else None, splits)
+    parts = split_parts(read_manifest(Path(root)) if root is not None else None, splits)
     shared = {
         (first, second): sorted(parts[first] & parts[second])
         for first, second in combinations(parts, 2)
@@ -128,7 +136,7 @@ def split_overlap(
     return {pair: maps for pair, maps in shared.items() if maps}
 
 
-def _parts(manifest: dict[str, Any] | None, splits: Splits) -> dict[str, set[int]]:
+def split_parts(manifest: dict[str, Any] | None, splits: Splits) -> dict[str, set[int]]:
     """Return the maps of each split, whether the dataset holds them or not."""
     if manifest is not None:
         return {

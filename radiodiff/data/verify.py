@@ -30,7 +30,7 @@ from radiodiff import units
 from radiodiff.data.images import DatasetError
 from radiodiff.data.packed import FOLDER as PACKED
 from radiodiff.data.packed import PackedImages
-from radiodiff.data.splits import Splits, _parts, read_manifest, split_overlap
+from radiodiff.data.splits import Splits, read_manifest, split_overlap, split_parts
 from radiodiff.simulate.dataset import VARIANTS
 from radiodiff.simulate.outlines import dataset_outlines, read_antennas
 from radiodiff.simulate.visibility import line_of_sight_mask
@@ -518,7 +518,7 @@ def _splits(data: _Dataset) -> dict[str, dict[str, Any]]:
     there = {_parse(name)[0] for f in data.files if f.startswith("gain/") for name in data.names(f)}
     result = {}
     for splits in get_args(Splits) if data.manifest is None else ("city",):
-        parts = _parts(data.manifest, splits)
+        parts = split_parts(data.manifest, splits)
         shared = split_overlap(splits, root=data.root)
         result["its own" if data.manifest is not None else splits] = {
             "maps": {name: len(part) for name, part in parts.items()},

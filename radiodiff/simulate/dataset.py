@@ -8,20 +8,13 @@ interruption changes a single byte.
 Source of the layout: C. Yapar et al., *Dataset of Pathloss and ToA Radio Maps*, arXiv:2212.11777.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import io
 import json
 import logging
-import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing import connection
 from pathlib import Path
 from typing import Literal
 
@@ -44,6 +37,7 @@ from radiodiff.simulate.dominant_path import DominantPath, DominantPathConstants
 from radiodiff.simulate.outlines import RADIOMAPSEER_SHIFT_CELLS, read_antennas, read_outlines
 from radiodiff.simulate.ray_tracing import RayTracing, RayTracingConstants
 from radiodiff.units import cell_to_m, m_to_cell, path_gain_db_to_uint8
+from radiodiff.workers import only_writer, run_jobs
 
 __all__ = ["VARIANTS", "Variant", "city_of_map", "simulate_dataset", "simulate_outlines"]
 
@@ -154,16 +148,15 @@ def simulate_dataset(
         maps, transmitters, size, cell_size_m, seed, workers, cities, variants
     )
     out = Path(out)
-    with _only_writer(out):
+    with only_writer(out):
         _open_folder(out, parameters, commit)
         todo = [m for m in range(maps) if not _last_file(out, m).exists()]
         done = maps - len(todo)
         if todo:
             (out / DIGESTS).unlink(missing_ok=True)
-        if todo:
             message = "%s: %d of %d maps are there; the first one may wait for the compiler"
             logger.info(message, out, done, maps)
-        for _ in _write_maps(out, todo, parameters, workers):
+        for _ in run_jobs(_write_map, [(out, m, parameters) for m in todo], workers):
             done += 1
             if progress is not None:
                 progress(done, maps)
@@ -226,7 +219,6 @@ def simulate_outlines(
     for t in ids:
         if not 0 <= t < len(positions):
             raise ValueError(f"{antennas} has antennas 0 to {len(positions) - 1}, not {t}")
-    engines = _engines(buildings, parameters, None)
     mask, built = rasterize(buildings, size, cell_size_m), shapely.union_all(buildings)
     map_id = int(Path(outlines).stem) if Path(outlines).stem.isdecimal() else 0
     places = {}
@@ -239,6 +231,7 @@ def simulate_outlines(
         if mask[row, col] or shapely.intersects_xy(built, *place_m):
             raise ValueError(f"{antennas}: antenna {t} at x={x:g}, y={y:g} lies inside a building")
         places[t] = (row, col), place_m
+    engines = _engines(buildings, parameters, None)
     _make_folders(out, parameters)
     _write(out / f"png/buildings_complete/{map_id}.png", _png_bytes(mask * np.uint8(255)))
     if cell_size_m == 1 and shift_cells == RADIOMAPSEER_SHIFT_CELLS:  # as readers take them
@@ -250,20 +243,6 @@ def simulate_outlines(
             progress(done, len(places))
     _write(_last_file(out, map_id), Path(antennas).read_bytes())
     return written
-
-
-@contextlib.contextmanager
-def _only_writer(out: Path) -> Iterator[None]:
-    """Wait until no other process fills the folder; a killed process holds nothing."""
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"expected {out} to be a folder, got a file; choose another path")
-    out.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _check_parameters(
@@ -375,42 +354,8 @@ def _differing_keys(found: dict, wanted: dict) -> list[str]:
     return phrases
 
 
-def _write_maps(
-    out: Path, map_ids: Sequence[int], parameters: _Parameters, workers: int
-) -> Iterator[int]:
-    """Write maps, in this process or in several, and yield their ids as they are finished."""
-    if workers == 1 or len(map_ids) <= 1:
-        for map_id in map_ids:
-            yield _write_map(out, map_id, parameters)
-        return
-    pool = ProcessPoolExecutor(
-        min(workers, len(map_ids)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=start_worker,
-    )
-    try:
-        futures = [pool.submit(_write_map, out, map_id, parameters) for map_id in map_ids]
-        for future in as_completed(futures):
-            yield future.result()
-    finally:
-        # Interrupted at the very start, the pool has no thread to join yet and says so.
-        with contextlib.suppress(RuntimeError):
-            pool.shutdown(cancel_futures=True)
-
-
-def start_worker() -> None:
-    """Let a worker process end at once on Ctrl-C, and when the main process is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    def end_with_parent() -> None:
-        connection.wait([multiprocessing.parent_process().sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _write_map(out: Path, map_id: int, parameters: _Parameters) -> int:
-    """Simulate one tile with all its transmitters, write its files and return its id."""
+def _write_map(out: Path, map_id: int, parameters: _Parameters) -> None:
+    """Simulate one tile with all its transmitters and write its files."""
     size, cell_size_m = parameters.size, parameters.cell_size_m
     rng = np.random.default_rng(np.random.SeedSequence([parameters.seed, map_id]))
     buildings = city_tile(
@@ -437,7 +382,6 @@ def _write_map(out: Path, map_id: int, parameters: _Parameters) -> int:
         _write_transmitter(out, f"{map_id}_{t}", cell, place_m, engines, parameters)
     positions = [[int(col), int(size - 1 - row)] for row, col in cells]
     _write(_last_file(out, map_id), _json_bytes(positions))
-    return map_id
 
 
 def _engines(

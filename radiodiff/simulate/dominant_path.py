@@ -15,22 +15,20 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-import shapely
 from shapely import Polygon
 
 from radiodiff.simulate.cars import CAR_DB_PER_M, car_loss_db
-from radiodiff.simulate.cities import rasterize
 from radiodiff.simulate.roofs import (
     Grid,
     RoofEdges,
     improve_over_roofs,
     roof_edges,
 )
+from radiodiff.simulate.tile import Tile
 from radiodiff.simulate.visibility import (
     CORNER_OFFSET_M,
     corner_spans,
     find_corners,
-    find_walls,
     is_visible,
     nearest_walls,
     visible_spans,
@@ -97,7 +95,7 @@ class PathMap(NamedTuple):
     """Whether the dominant path leads over roofs, bool, shape ``(size, size)``."""
 
 
-class DominantPath:
+class DominantPath(Tile):
     """Dominant-path propagation on one tile; built once, then asked for many transmitters.
 
     The path found is the best of all tight strings round corners, not an approximation: a state
@@ -127,26 +125,12 @@ class DominantPath:
         *,
         cars: np.ndarray | None = None,
     ) -> None:
-        if size < 1 or not cell_size_m > 0:
-            raise ValueError(
-                f"expected size >= 1 and cell_size_m > 0, got {size} and {cell_size_m}; "
-                "give the cells along a side and the side of a cell in metres"
-            )
-        self.size = size
-        self.cell_size_m = float(cell_size_m)
-        self.extent_m = size * self.cell_size_m
+        super().__init__(buildings, size, cell_size_m)
         if cars is not None and np.shape(cars) != (size, size):
             raise ValueError(f"expected cars of shape {(size, size)}, got {np.shape(cars)}")
         self.constants = constants or DominantPathConstants()
         has_cars = cars is not None and np.any(cars)
         self.cars = np.asarray(cars, bool) if has_cars else np.zeros((0, 0), bool)
-        tile = shapely.box(0, 0, self.extent_m, self.extent_m)
-        geometry = shapely.union_all(list(buildings)).intersection(tile)
-        parts = [p for p in shapely.get_parts(geometry) if p.geom_type == "Polygon"]
-        self._geometry = shapely.MultiPolygon(parts)
-        shapely.prepare(self._geometry)
-        self.building_mask = rasterize(parts, size, self.cell_size_m)
-        self._walls = find_walls(self._geometry, self.extent_m)
         self._corners = find_corners(self._geometry, self.extent_m)
         self._graph = _corner_graph(self._walls, *self._corners)
         self._spans = corner_spans(self._walls, self._corners.points, size, self.cell_size_m)
@@ -208,17 +192,7 @@ class DominantPath:
         self, transmitter_m: tuple[float, float], with_cars: Sequence[bool]
     ) -> list[PathMap]:
         """Return one result without or with cars for each entry; the roofs are searched once."""
-        source = np.array(transmitter_m, np.float64)
-        if not ((source > 0) & (source < self.extent_m)).all():
-            raise ValueError(
-                f"expected a transmitter between 0 and {self.extent_m:g} m in x and y, got "
-                f"({source[0]:g}, {source[1]:g}); give metres from the lower left corner"
-            )
-        if shapely.intersects_xy(self._geometry, *source):
-            raise ValueError(
-                f"expected a transmitter outdoors, got ({source[0]:g}, {source[1]:g}) m inside or "
-                "on the wall of a building; choose a cell with place_transmitters"
-            )
+        source = self._source(transmitter_m)
         centers = (np.arange(self.size) + 0.5) * self.cell_size_m
         distance_m = np.hypot(centers - source[0], centers[::-1, None] - source[1])
         streets = [self._streets(source, cars) for cars in with_cars]

@@ -47,12 +47,11 @@ from scipy.constants import epsilon_0 as VACUUM_F_PER_M
 from shapely import Polygon
 
 from radiodiff.simulate.cars import CAR_DB_PER_M, car_loss_db
-from radiodiff.simulate.cities import rasterize
+from radiodiff.simulate.tile import Tile
 from radiodiff.simulate.visibility import (
     CORNER_OFFSET_M,
     corner_spans,
     find_corners,
-    find_walls,
     nearest_walls,
     visible_spans,
     wall_grid,
@@ -134,7 +133,7 @@ class _Wedges(NamedTuple):
     open_rad: np.ndarray  # (n,), angle of the open ground between the faces, pi to 2 pi
 
 
-class RayTracing:
+class RayTracing(Tile):
     """Ray tracing on one tile; built once, then asked for many transmitters.
 
     Args:
@@ -158,27 +157,13 @@ class RayTracing:
         *,
         cars: np.ndarray | None = None,
     ) -> None:
-        if size < 1 or not cell_size_m > 0:
-            raise ValueError(
-                f"expected size >= 1 and cell_size_m > 0, got {size} and {cell_size_m}; "
-                "give the cells along a side and the side of a cell in metres"
-            )
+        super().__init__(buildings, size, cell_size_m)
         if cars is not None and (cars.dtype != bool or cars.shape != (size, size)):
             raise ValueError(
                 f"expected cars to be a bool mask of shape {(size, size)}, got {cars.dtype} of "
                 f"shape {cars.shape}; rasterize the outlines of the cars on this tile"
             )
-        self.size = size
-        self.cell_size_m = float(cell_size_m)
-        self.extent_m = size * self.cell_size_m
         self.constants = constants or RayTracingConstants()
-        tile = shapely.box(0, 0, self.extent_m, self.extent_m)
-        geometry = shapely.union_all(list(buildings)).intersection(tile)
-        parts = [p for p in shapely.get_parts(geometry) if p.geom_type == "Polygon"]
-        self._geometry = shapely.MultiPolygon(parts)
-        shapely.prepare(self._geometry)
-        self.building_mask = rasterize(parts, size, self.cell_size_m)
-        self._walls = find_walls(self._geometry, self.extent_m)
         self._wedges = _find_wedges(
             self._geometry, self.extent_m, self.constants.min_corner_turn_rad
         )
@@ -218,17 +203,7 @@ class RayTracing:
         """
         if reflections < 0:
             raise ValueError(f"expected reflections >= 0, got {reflections}; 2 gives IRT2, 4 IRT4")
-        source = np.array(transmitter_m, np.float64)
-        if not ((source > 0) & (source < self.extent_m)).all():
-            raise ValueError(
-                f"expected a transmitter between 0 and {self.extent_m:g} m in x and y, got "
-                f"({source[0]:g}, {source[1]:g}); give metres from the lower left corner"
-            )
-        if shapely.intersects_xy(self._geometry, *source):
-            raise ValueError(
-                f"expected a transmitter outdoors, got ({source[0]:g}, {source[1]:g}) m inside or "
-                "on the wall of a building; choose a cell with place_transmitters"
-            )
+        source = self._source(transmitter_m)
         hits, cell_sums = _shoot(self._scene, source, self.constants.rays, reflections)
         power = _direct(self._scene, self._walls, source)
         if self.constants.diffractions:

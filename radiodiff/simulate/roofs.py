@@ -6,8 +6,7 @@ again. With antennas 1.5 m and roofs 25 m above ground both bends lie ``height_m
 the antennas. What limits such a path is how steeply it must climb, so it matters in deep shadow,
 where the streets offer nothing better (eq. ``roof-path``). In plan it may turn at one of the two
 bends and is straight otherwise; turning at both explains the real gains no better. Streets that it
-crosses after the first one cost extra: without that, real cells below the noise would be 10 dB
-darker.
+crosses after the first one cost extra: without that, cells below the noise come out brighter still.
 
 From every cell, and from the transmitter, walls are looked up in evenly spread directions; the
 bends are searched among the wall points found. Compiled code is cached per file, see

@@ -1,0 +1,75 @@
+"""Work in several processes, and one writer at a time: what makes and what packs datasets."""
+
+import contextlib
+import fcntl
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+__all__ = ["only_writer", "run_jobs"]
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Wait until no other process fills the folder; a killed process holds nothing.
+
+    Raises:
+        OSError: If the folder cannot be made or opened.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"expected {folder} to be a folder, got a file; choose another path")
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def run_jobs(
+    function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int
+) -> Iterator[int]:
+    """Call ``function(*job)`` for every job and yield the number of each one as it is finished.
+
+    Args:
+        function: Defined at the top of a module, as processes are spawned.
+        jobs: Arguments of each call.
+        workers: Processes; with one, or one job, all happens in this process and in order.
+    """
+    if workers == 1 or len(jobs) <= 1:
+        for number, job in enumerate(jobs):
+            function(*job)
+            yield number
+        return
+    pool = ProcessPoolExecutor(
+        min(workers, len(jobs)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+    )
+    try:
+        futures = {pool.submit(function, *job): number for number, job in enumerate(jobs)}
+        for future in as_completed(futures):
+            future.result()
+            yield futures[future]
+    finally:
+        # Interrupted at the very start, the pool has no thread to join yet and says so.
+        with contextlib.suppress(RuntimeError):
+            pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Let a worker process end at once on Ctrl-C, and when the main process is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def end_with_parent() -> None:
+        connection.wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
