@@ -31,6 +31,7 @@ from radiodiff.experiment import (
     train_run,
 )
 from radiodiff.plots import plot_sample
+from radiodiff.protocols import PROTOCOLS
 from radiodiff.reference import PROFILES, export_run, import_run, read_reference_config
 from radiodiff.reference_training import train_reference_run
 from radiodiff.simulate import CITY_NAMES, VARIANTS, simulate_dataset, simulate_outlines
@@ -145,6 +146,16 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="score a run against baselines")
     evaluate.add_argument("--run-dir", "--run", type=Path, required=True, help="run folder")
     evaluate.add_argument("--out", type=Path, help="results folder (results/<name>)")
+    evaluate.add_argument(
+        "--protocol",
+        action="append",
+        choices=list(PROTOCOLS),
+        metavar="NAME",
+        help=(
+            f"rule for the numbers, may be repeated: {', '.join(PROTOCOLS)} (without it all are "
+            "stored and city is printed)"
+        ),
+    )
     evaluate.add_argument(
         "--allow-leak",
         action="store_true",
@@ -393,8 +404,15 @@ def _export(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     results_dir = options.out or project_path("results") / options.run_dir.resolve().name
-    result = evaluate_run(options.run_dir, results_dir, allow_leak=options.allow_leak)
-    print(format_table(result))
+    wanted = list(dict.fromkeys(options.protocol or ()))
+    result = evaluate_run(
+        options.run_dir,
+        results_dir,
+        protocols=wanted or tuple(PROTOCOLS),
+        allow_leak=options.allow_leak,
+    )
+    for protocol in wanted or ["city"]:
+        print(format_table(result, protocol) + "\n")
     print(f"figure:  {results_dir / 'predictions.png'}")
     print(f"metrics: {results_dir / 'metrics.json'}")
     print(f"run:     {options.run_dir}")

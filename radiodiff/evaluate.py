@@ -1,10 +1,10 @@
 """Judge a model and its baselines on radio maps of cities it never saw."""
 
+import dataclasses
 import functools
 import logging
 import textwrap
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from radiodiff import metrics, units
+from radiodiff import units
 from radiodiff.config import EvaluateConfig
 from radiodiff.data import RadioMapSample
 from radiodiff.pipeline import RadioDiffPipeline, map_generators
+from radiodiff.protocols import PROTOCOLS, MapSums, Protocol, map_sums, reduce_sums
 from radiodiff.simulate import DominantPath, trace_outlines
 
 __all__ = [
-    "METRICS",
-    "PROTOCOL",
     "Baselines",
     "bootstrap_interval",
     "dominant_path_predictor",
@@ -29,16 +28,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-#: How the numbers are defined; printed and stored with them.
-PROTOCOL = (
-    "One value per map, mean over the transmitters of a tile, then over tiles; 95 % percentile "
-    "bootstrap over tiles. RMSE [dB]: outdoor cells, path gain held at -147 dB or more. NMSE, "
-    "RMSE [gray], SSIM (Gaussian window, range 1) and PSNR (range 1): gray level = (gain + 147) / "
-    "99.16, all cells, buildings set to 0 in prediction and truth."
-)
-#: Names of the metrics; for SSIM and PSNR more is better.
-METRICS = ("rmse_db", "nmse", "rmse_gray", "ssim", "psnr_db")
 
 _MAX_BASELINE_MAPS = 2000
 
@@ -62,7 +51,7 @@ def transmitter_distance_cells(condition: Tensor) -> Tensor:
     return (rows.square() + cols.square()).sqrt().clamp_min(1)[:, None]
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Baselines:
     """Predictors that know no buildings, fitted on training maps.
 
@@ -152,31 +141,46 @@ def dominant_path_predictor(cell_size_m: float) -> Predictor:
 def model_predictor(pipeline: RadioDiffPipeline, config: EvaluateConfig) -> Predictor:
     """Return the mean path gain of several samples as a predictor.
 
-    Each sample's noise is a function of the map's name and the seed, so no result depends on the
-    batch size.
+    The samples of one map are drawn together and apart from other maps, and their noise is a
+    function of the map's name and the seed: the last digit does not depend on the batch size.
     """
 
     def predict(batch: RadioMapSample) -> Tensor:
-        total = torch.zeros_like(batch.radio_map, dtype=torch.float64)
-        for k in range(config.samples):
-            maps = draw_maps(pipeline, batch, config, number=k)
-            total += pipeline.path_gain_db(maps).double().cpu()
-        return total / config.samples
+        maps = []
+        for name, condition in zip(batch.name, batch.condition, strict=True):
+            drawn = draw_maps(
+                pipeline,
+                condition.expand(config.samples, *condition.shape),
+                [(name, k) for k in range(config.samples)],
+                config,
+            )
+            maps.append(pipeline.path_gain_db(drawn).double().mean(0).cpu())
+        return torch.stack(maps)
 
     return predict
 
 
 def draw_maps(
-    pipeline: RadioDiffPipeline, batch: RadioMapSample, config: EvaluateConfig, *, number: int = 0
+    pipeline: RadioDiffPipeline,
+    condition: Tensor,
+    draws: Sequence[tuple[str, int]],
+    config: EvaluateConfig,
 ) -> Tensor:
-    """Return sample ``number`` of each map of a batch, in [-1, 1], shape ``(b, 1, h, w)``."""
-    names = [f"{'' if config.shared_noise else name}/{number}" for name in batch.name]
+    """Return a radio map in [-1, 1] for each condition, shape ``(b, 1, h, w)``.
+
+    Args:
+        pipeline: The model.
+        condition: Channels in [0, 1], shape ``(b, k, h, w)``.
+        draws: Name of the map and number of the sample of each condition; they seed its noise.
+        config: Steps, seed, and whether all maps share their noise.
+    """
+    names = [f"{'' if config.shared_noise else name}/{number}" for name, number in draws]
     generators = map_generators(names, config.seed)
-    return pipeline.radio_maps(batch.condition, steps=config.steps, generator=generators)
+    return pipeline.radio_maps(condition, steps=config.steps, generator=generators)
 
 
 def _check_scale(batch: RadioMapSample) -> None:
-    """Raise unless a batch holds path gain on the scale of the files, as `PROTOCOL` says."""
+    """Raise unless a batch holds path gain on the scale of the files, as all protocols need."""
     if (batch.threshold != 0).any():  # NaN is not 0 either
         raise ValueError(
             f"{batch.name[0]}: scores are defined for path gain on the scale of RadioMapSeer's "
@@ -185,32 +189,101 @@ def _check_scale(batch: RadioMapSample) -> None:
         )
 
 
-def map_errors(path_gain_db: Tensor, batch: RadioMapSample) -> dict[str, Tensor]:
-    """Return all metrics of predicted path gains, one value per map (see `PROTOCOL`).
+def score_maps(path_gain_db: Tensor, batch: RadioMapSample, protocol: Protocol) -> MapSums:
+    """Return what a protocol needs of each map of a batch.
 
     Args:
         path_gain_db: Predictions [dB], shape ``(b, 1, h, w)``.
         batch: Collated truth.
-
-    Returns:
-        Metric name to tensor of shape ``(b,)``.
+        protocol: The rule.
 
     Raises:
         ValueError: If the truth is not path gain on the scale of the files.
     """
     _check_scale(batch)
-    outdoor = batch.outdoor_mask
-    path_gain_db = path_gain_db.clamp(units.FLOOR_DB, units.PEAK_DB)
-    truth_db = units.model_to_path_gain_db(batch.radio_map).double()
-    gray = units.path_gain_db_to_gray(path_gain_db).masked_fill(~outdoor, 0)
-    truth = units.path_gain_db_to_gray(truth_db).masked_fill(~outdoor, 0)
-    return {
-        "rmse_db": metrics.rmse(path_gain_db, truth_db, outdoor),
-        "nmse": metrics.nmse(gray, truth),
-        "rmse_gray": metrics.rmse(gray, truth),
-        "ssim": metrics.ssim(gray, truth),
-        "psnr_db": metrics.psnr(gray, truth),
+    prediction = units.path_gain_db_to_gray(path_gain_db.double().cpu())
+    target = units.model_to_gray(batch.radio_map.double())
+    return map_sums(prediction, target, batch.outdoor_mask, protocol)
+
+
+def check_protocols(names: Sequence[str]) -> None:
+    """Raise a `ValueError` unless all names are protocols, and there is one."""
+    unknown = [name for name in names if name not in PROTOCOLS]
+    if unknown or not names:
+        raise ValueError(f"expected protocols among {', '.join(PROTOCOLS)}, got {list(names)}")
+
+
+def evaluate(
+    predictors: Mapping[str, Predictor],
+    dataset: Dataset[RadioMapSample],
+    config: EvaluateConfig,
+    *,
+    protocols: Sequence[str] = tuple(PROTOCOLS),
+) -> dict[str, Any]:
+    """Score predictors on a dataset, under one or several protocols.
+
+    Args:
+        predictors: Name to predictor; the first is compared with each of the others.
+        dataset: Maps of the split that is judged.
+        config: Batch size, resamples and seed.
+        protocols: Names of protocols, see `radiodiff.protocols.PROTOCOLS`.
+
+    Returns:
+        ``tiles``, ``maps`` and ``protocols``: name → ``meaning``, ``rule`` (its fields) and
+        ``scores`` (method → metric → ``value``, with ``low`` and ``high`` where the protocol has
+        intervals). ``city`` also has ``differences`` (method → RMSE [dB] of the first method minus
+        its, paired by tile).
+
+    Raises:
+        ValueError: If there is no such protocol, or the maps are not path gain on the scale of
+            the files.
+    """
+    check_protocols(protocols)
+    parts: dict[tuple[str, str], list[MapSums]] = {
+        (protocol, method): [] for protocol in protocols for method in predictors
     }
+    names: list[str] = []
+    loader = DataLoader(dataset, batch_size=config.batch_size)
+    for number, batch in enumerate(loader, start=1):
+        names += batch.name
+        for method, predictor in predictors.items():
+            path_gain_db = predictor(batch)
+            for protocol in protocols:
+                sums = score_maps(path_gain_db, batch, PROTOCOLS[protocol])
+                parts[protocol, method].append(sums)
+        logger.info(
+            "evaluated %d of %d maps", min(number * config.batch_size, len(dataset)), len(dataset)
+        )
+    tiles = [name.split("_")[0] for name in names]
+    result = {"tiles": len(set(tiles)), "maps": len(names), "protocols": {}}
+    for protocol in protocols:
+        rule = PROTOCOLS[protocol]
+        # The same resamples for every method, so differences are paired.
+        values = {
+            method: reduce_sums(
+                MapSums(*map(torch.cat, zip(*parts[protocol, method], strict=True))),
+                tiles,
+                rule,
+                resamples=config.bootstrap if rule.reduction == "tiles" else 0,
+                rng=np.random.default_rng(config.seed),
+            )
+            for method in predictors
+        }
+        found = result["protocols"][protocol] = {
+            "meaning": str(rule),
+            "rule": dataclasses.asdict(rule),
+            "scores": {
+                method: {metric: _summary(column) for metric, column in columns.items()}
+                for method, columns in values.items()
+            },
+        }
+        if rule.reduction == "tiles":
+            first, *others = values
+            found["differences"] = {
+                other: _summary(values[first]["rmse_db"] - values[other]["rmse_db"])
+                for other in others
+            }
+    return result
 
 
 def bootstrap_interval(
@@ -234,90 +307,51 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def evaluate(
-    predictors: Mapping[str, Predictor], dataset: Dataset[RadioMapSample], config: EvaluateConfig
-) -> dict[str, Any]:
-    """Score predictors on a dataset, with intervals over tiles.
+def _summary(values: np.ndarray) -> dict[str, float]:
+    """Return the first value, and the interval of the resamples that follow it."""
+    if len(values) == 1:
+        return {"value": float(values[0])}
+    low, high = np.quantile(values[1:], [0.025, 0.975])
+    return {"value": float(values[0]), "low": float(low), "high": float(high)}
 
-    Args:
-        predictors: Name to predictor; the first is compared with each of the others.
-        dataset: Maps of the split that is judged.
-        config: Batch size, resamples and seed.
 
-    Returns:
-        ``protocol``, ``tiles``, ``maps``, ``scores`` (method → metric → mean, low, high) and
-        ``differences`` (method → mean, low, high of the first method's RMSE [dB] minus its).
+def format_table(result: Mapping[str, Any], protocol: str = "city") -> str:
+    """Return an evaluation under one protocol as a text table with its meaning.
+
+    Raises:
+        ValueError: If the evaluation does not hold the protocol.
     """
-    values: dict[str, dict[str, list[float]]] = {
-        name: {metric: [] for metric in METRICS} for name in predictors
-    }
-    names: list[str] = []
-    loader = DataLoader(dataset, batch_size=config.batch_size)
-    for number, batch in enumerate(loader, start=1):
-        names += batch.name
-        for method, predictor in predictors.items():
-            for metric, errors in map_errors(predictor(batch), batch).items():
-                values[method][metric] += errors.tolist()
-        logger.info(
-            "evaluated %d of %d maps", min(number * config.batch_size, len(dataset)), len(dataset)
-        )
-    tiles = [name.split("_")[0] for name in names]
-    per_tile = {
-        method: {metric: _tile_means(tiles, column) for metric, column in columns.items()}
-        for method, columns in values.items()
-    }
-
-    def summary(column: np.ndarray) -> dict[str, float]:
-        rng = np.random.default_rng(config.seed)
-        low, high = bootstrap_interval(column, resamples=config.bootstrap, rng=rng)
-        return {"mean": float(column.mean()), "low": low, "high": high}
-
-    first, *others = per_tile
-    return {
-        "protocol": PROTOCOL,
-        "tiles": len(set(tiles)),
-        "maps": len(names),
-        "scores": {
-            method: {metric: summary(column) for metric, column in columns.items()}
-            for method, columns in per_tile.items()
-        },
-        "differences": {
-            other: summary(per_tile[first]["rmse_db"] - per_tile[other]["rmse_db"])
-            for other in others
-        },
-    }
-
-
-def _tile_means(tiles: list[str], column: list[float]) -> np.ndarray:
-    """Mean of each tile's values, tiles in order of first appearance."""
-    groups: dict[str, list[float]] = {}
-    for tile, value in zip(tiles, column, strict=True):
-        groups.setdefault(tile, []).append(value)
-    return np.array([np.mean(group) for group in groups.values()])
-
-
-def format_table(result: Mapping[str, Any]) -> str:
-    """Return an evaluation as a text table with its protocol."""
-    first = next(iter(result["scores"]))
+    if protocol not in result["protocols"]:
+        raise ValueError(f"no protocol {protocol!r}: there are {', '.join(result['protocols'])}")
+    found = result["protocols"][protocol]
+    scale = found["rule"]["scale"]
+    first = next(iter(found["scores"]))
+    metrics = [metric for metric in next(iter(found["scores"].values())) if metric != "rmse_db"]
+    heads = {"nmse": "NMSE", "rmse": f"RMSE [{scale}]", "ssim": "SSIM", "psnr_db": "PSNR [dB]"}
+    digits = {"nmse": 4, "rmse": 4, "ssim": 3, "psnr_db": 2}
+    widths = {metric: max(8, len(heads[metric]) + 2) for metric in metrics}
+    has_intervals = "differences" in found
     lines = [
-        f"{'':<18}{'RMSE [dB]':>21}{'NMSE':>8}{'RMSE [gray]':>13}{'SSIM':>7}{'PSNR [dB]':>11}"
-        "  difference of RMSE [dB]"
+        f"{protocol:<18}"
+        + f"{'RMSE [dB]':>{21 if has_intervals else 11}}"
+        + "".join(f"{heads[metric]:>{widths[metric]}}" for metric in metrics)
+        + ("  difference of RMSE [dB]" if has_intervals else "")
     ]
-    for method, scores in result["scores"].items():
+    for method, scores in found["scores"].items():
         error = scores["rmse_db"]
-        cells = f"{error['mean']:.2f} [{error['low']:.2f}, {error['high']:.2f}]"
-        line = (
-            f"{method:<18}{cells:>21}{scores['nmse']['mean']:>8.4f}"
-            f"{scores['rmse_gray']['mean']:>13.4f}{scores['ssim']['mean']:>7.3f}"
-            f"{scores['psnr_db']['mean']:>11.2f}"
-        )
-        if method in result["differences"]:
-            gap = result["differences"][method]
-            line += f"  {gap['mean']:+.2f} [{gap['low']:+.2f}, {gap['high']:+.2f}]"
+        if has_intervals:
+            cells = f"{error['value']:.2f} [{error['low']:.2f}, {error['high']:.2f}]"
+            line = f"{method:<18}{cells:>21}"
+        else:
+            line = f"{method:<18}{error['value']:>11.2f}"
+        for metric in metrics:
+            line += f"{scores[metric]['value']:>{widths[metric]}.{digits[metric]}f}"
+        if method in found.get("differences", {}):
+            gap = found["differences"][method]
+            line += f"  {gap['value']:+.2f} [{gap['low']:+.2f}, {gap['high']:+.2f}]"
         lines.append(line)
-    notes = (
-        f"{result['maps']} maps of {result['tiles']} tiles. {result['protocol']} Difference: "
-        f"{first} minus the method of the row; an interval below 0 is a gain."
-    )
-    lines += textwrap.wrap(notes, width=len(lines[0]))
+    notes = f"{result['maps']} maps of {result['tiles']} tiles. {found['meaning']}"
+    if has_intervals:
+        notes += f" Difference: {first} minus the method of the row; an interval below 0 is a gain."
+    lines += textwrap.wrap(notes, width=max(len(lines[0]), 79))
     return "\n".join(lines)

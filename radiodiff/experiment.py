@@ -43,6 +43,7 @@ from radiodiff.data import (
 from radiodiff.data.splits import read_manifest
 from radiodiff.evaluate import (
     Baselines,
+    check_protocols,
     dominant_path_predictor,
     draw_maps,
     evaluate,
@@ -51,6 +52,7 @@ from radiodiff.evaluate import (
 from radiodiff.models import AutoencoderKL, UNet, parameter_count
 from radiodiff.pipeline import RadioDiffPipeline
 from radiodiff.plots import plot_predictions
+from radiodiff.protocols import PROTOCOLS
 from radiodiff.simulate import simulate_dataset
 from radiodiff.tasks import AutoencoderTask, DiffusionTask, measure_latent_scale
 from radiodiff.trainer import OnCheckpoint, process_state, train
@@ -384,13 +386,19 @@ def _measure_scale(config: Config, autoencoder: AutoencoderKL, dataset: Any) -> 
 
 
 def evaluate_run(
-    run_dir: Path, results_dir: Path, *, device: str | None = None, allow_leak: bool = False
+    run_dir: Path,
+    results_dir: Path,
+    *,
+    protocols: Sequence[str] = tuple(PROTOCOLS),
+    device: str | None = None,
+    allow_leak: bool = False,
 ) -> dict[str, Any]:
     """Score a run and its baselines on held-out cities; write numbers with provenance and a figure.
 
     Args:
         run_dir: Folder of a finished run.
         results_dir: Receives ``metrics.json`` and ``predictions.png``.
+        protocols: Rules for the numbers, see `radiodiff.protocols.PROTOCOLS`; all if not given.
         device: Where the networks run; a GPU if there is one.
         allow_leak: Score all the same where it is no fair test: judged maps are in another split
             too, or the condition is computed from the truth. The results say so under ``leak``.
@@ -401,11 +409,13 @@ def evaluate_run(
     Raises:
         FileNotFoundError: If the run has not finished.
         DatasetError: If its dataset is not there.
-        ValueError: If several processes were launched, the run's maps are not path gain on the
-            scale of the files, or it is no fair test and ``allow_leak`` is false; names the maps.
+        ValueError: If several processes were launched, there is no such protocol, the run's maps
+            are not path gain on the scale of the files, or it is no fair test and ``allow_leak``
+            is false; names the maps.
     """
     if process_state().num_processes > 1:
         raise ValueError("evaluation runs in one process: start it without torchrun")
+    check_protocols(protocols)
     commit = current_commit()
     began = time.monotonic()
     run_dir, results_dir = Path(run_dir), Path(results_dir)
@@ -432,7 +442,7 @@ def evaluate_run(
         **Baselines.fit(training).predictors(),
         "dominant path": dominant_path_predictor(_cell_size_m(held_out)),
     }
-    result = evaluate(predictors, held_out, config.evaluate)
+    result = evaluate(predictors, held_out, config.evaluate, protocols=protocols)
     figure = plot_predictions(_figure_rows(held_out, model))
     results_dir.mkdir(parents=True, exist_ok=True)
     figure.savefig(results_dir / "predictions.png", dpi=110)
@@ -440,7 +450,11 @@ def evaluate_run(
     seconds = {"data": sum(session["data_s"] for session in sessions)}
     seconds |= {stage: _stage_seconds(run_dir, stage) for stage in ("autoencoder", "diffusion")}
     seconds["evaluation"] = time.monotonic() - began
+    judged = (
+        f"{config.data.root}, {held_out.split}: {len(held_out)} maps of {result['tiles']} tiles"
+    )
     result |= {
+        "judged": judged,
         "run": config.name,
         "seed": config.seed,
         "commit": commit,
@@ -561,7 +575,8 @@ def _drawn_gray(
     """Return a drawn map for each of a batch as gray levels of the files."""
     if pipeline.config.data.has_decibels:
         return units.path_gain_db_to_gray(model_predictor(pipeline, settings)(batch))
-    return units.model_to_gray(draw_maps(pipeline, batch, settings).cpu())
+    drawn = draw_maps(pipeline, batch.condition, [(name, 0) for name in batch.name], settings)
+    return units.model_to_gray(drawn.cpu())
 
 
 def _figure_rows(dataset: RadioMapSeer, model: Any) -> list[dict[str, object]]:

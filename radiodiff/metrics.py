@@ -5,6 +5,8 @@ All functions take batches of shape ``(b, 1, h, w)`` and return shape ``(b,)``. 
 dB the ratio has no meaning, since the dB scale has no natural zero.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -95,17 +97,28 @@ def psnr(
     return 10 * torch.log10(data_range**2 / _mean_square(prediction - target, weights))
 
 
-def ssim(prediction: Tensor, target: Tensor, *, data_range: float = 1.0) -> Tensor:
-    """Structural similarity of each map, Gaussian window 11 x 11 with sigma 1.5.
+def ssim(
+    prediction: Tensor,
+    target: Tensor,
+    *,
+    data_range: float | Tensor = 1.0,
+    window: Literal["gaussian", "uniform"] = "gaussian",
+    border: Literal["valid", "reflect", "zero"] = "valid",
+) -> Tensor:
+    """Structural similarity of each map (eq. ``ssim``), with ``K_1 = 0.01`` and ``K_2 = 0.03``.
 
-    Means over the cells whose window lies inside the map, as Wang et al., *Image Quality
-    Assessment: From Error Visibility to Structural Similarity*, IEEE TIP 2004, with
-    ``K_1 = 0.01`` and ``K_2 = 0.03``. It uses every cell: a window has no meaning under a mask.
+    It uses every cell: a window has no meaning under a mask. Source: Wang et al., *Image Quality
+    Assessment: From Error Visibility to Structural Similarity*, IEEE TIP 2004; the defaults are
+    theirs. Libraries differ in window and border, hence the choice.
 
     Args:
         prediction: Gray levels, shape ``(b, 1, h, w)``, sides of 11 or more.
         target: Gray levels, shape ``(b, 1, h, w)``.
-        data_range: Span of the scale [1]; fixed, never taken from the data.
+        data_range: Span of the scale [1], one for all maps or one each, shape ``(b,)``.
+        window: ``gaussian`` is 11 x 11 with sigma 1.5; ``uniform`` is 7 x 7 with variances of
+            samples (divided by one less than the cells), scikit-image's default.
+        border: ``valid`` averages over the cells whose window lies inside the map; ``reflect`` and
+            ``zero`` continue the map and average over all cells.
 
     Returns:
         One similarity per map, shape ``(b,)``.
@@ -117,18 +130,24 @@ def ssim(prediction: Tensor, target: Tensor, *, data_range: float = 1.0) -> Tens
     if min(target.shape[-2:]) < 11:
         raise ValueError(f"SSIM needs sides of 11 or more, got {tuple(target.shape[-2:])}")
     p, g = prediction.to(torch.float64), target.to(torch.float64)
-    offsets = torch.arange(-5, 6, dtype=torch.float64, device=g.device)
-    line = torch.exp(-(offsets**2) / (2 * 1.5**2))
+    half = 5 if window == "gaussian" else 3
+    offsets = torch.arange(-half, half + 1, dtype=torch.float64, device=g.device)
+    line = torch.exp(-(offsets**2) / (2 * 1.5**2)) if window == "gaussian" else offsets**0
     line = line / line.sum()
-    kernel = (line[:, None] * line[None, :]).expand(1, 1, 11, 11)
+    kernel = (line[:, None] * line[None, :])[None, None]
+    unbiased = 1.0 if window == "gaussian" else line.numel() ** 2 / (line.numel() ** 2 - 1)
+    if border != "valid":
+        mode = "constant" if border == "zero" else "reflect"
+        p, g = (functional.pad(x, (half,) * 4, mode=mode) for x in (p, g))
 
     def blur(x: Tensor) -> Tensor:
         return functional.conv2d(x, kernel)
 
     mean_p, mean_g = blur(p), blur(g)
-    var_p, var_g = blur(p * p) - mean_p**2, blur(g * g) - mean_g**2
-    cov = blur(p * g) - mean_p * mean_g
-    c_1, c_2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    var_p, var_g = (unbiased * (blur(x * x) - blur(x) ** 2) for x in (p, g))
+    cov = unbiased * (blur(p * g) - mean_p * mean_g)
+    span = torch.as_tensor(data_range, dtype=torch.float64, device=g.device).view(-1, 1, 1, 1)
+    c_1, c_2 = (0.01 * span) ** 2, (0.03 * span) ** 2
     value = (2 * mean_p * mean_g + c_1) * (2 * cov + c_2)
     value = value / ((mean_p**2 + mean_g**2 + c_1) * (var_p + var_g + c_2))
     return value.flatten(1).mean(1)

@@ -16,15 +16,24 @@ from radiodiff.evaluate import (
     dominant_path_predictor,
     evaluate,
     format_table,
-    map_errors,
     model_predictor,
+    score_maps,
     transmitter_distance_cells,
 )
 from radiodiff.models import AutoencoderKL, UNet
 from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.protocols import PROTOCOLS, MapSums, reduce_sums
 from radiodiff.simulate import simulate_dataset
 
 CONFIG = EvaluateConfig(bootstrap=200, batch_size=4)
+
+
+def city_errors(path_gain_db, batch):
+    """Numbers of each map alone, under our protocol."""
+    sums = score_maps(path_gain_db, batch, PROTOCOLS["city"])
+    alone = [MapSums(*(x[k : k + 1] for x in sums)) for k in range(len(batch.name))]
+    values = [reduce_sums(one, ["0"], PROTOCOLS["city"]) for one in alone]
+    return {metric: torch.tensor([v[metric][0] for v in values]) for metric in values[0]}
 
 
 def truth(batch):
@@ -62,7 +71,7 @@ def test_dominant_path_from_the_raster(tmp_path, variant, largest_db):
     predict = dominant_path_predictor(2.0)
     (batch,) = DataLoader(dataset, batch_size=len(dataset))
     gain = predict(batch)
-    errors = map_errors(gain, batch)["rmse_db"]
+    errors = city_errors(gain, batch)["rmse_db"]
     assert errors.max() < largest_db
     alone = torch.cat([predict(one) for one in DataLoader(dataset, batch_size=1)])
     assert torch.equal(alone, gain)
@@ -104,18 +113,18 @@ def test_mean_map_is_the_mean(training):
 
 def test_truth_scores_perfectly_and_a_shift_scores_itself(training):
     batch = next(iter(DataLoader(training, batch_size=3)))
-    perfect = map_errors(truth(batch), batch)
+    perfect = city_errors(truth(batch), batch)
     assert perfect["rmse_db"].tolist() == pytest.approx([0] * 3, abs=1e-4)
     assert perfect["ssim"].tolist() == pytest.approx([1] * 3)
     inside = truth(batch).clamp(-140, -60)
     batch = batch._replace(radio_map=units.path_gain_db_to_model(inside).float())
-    assert map_errors(inside + 5, batch)["rmse_db"].tolist() == pytest.approx([5] * 3, rel=1e-4)
+    assert city_errors(inside + 5, batch)["rmse_db"].tolist() == pytest.approx([5] * 3, rel=1e-4)
 
 
 def test_buildings_do_not_count(training):
     batch = next(iter(DataLoader(training, batch_size=3)))
     vandal = truth(batch).masked_fill(~batch.outdoor_mask, -60.0)
-    assert map_errors(vandal, batch)["rmse_gray"].tolist() == pytest.approx([0] * 3, abs=1e-6)
+    assert city_errors(vandal, batch)["rmse"].tolist() == pytest.approx([0] * 3, abs=1e-6)
 
 
 def test_interval_of_a_normal_mean():
@@ -132,12 +141,13 @@ def test_report(training):
     predictors = {**near, **Baselines.fit(training).predictors()}
     result = evaluate(predictors, training, CONFIG)
     assert (result["tiles"], result["maps"]) == (2, 6)
-    assert list(result["differences"]) == ["mean training map", "distance law"]
-    gap = result["differences"]["mean training map"]
-    assert gap["low"] <= gap["mean"] <= gap["high"] < 0
-    scores = result["scores"]
-    expected = scores["near"]["rmse_db"]["mean"] - scores["mean training map"]["rmse_db"]["mean"]
-    assert gap["mean"] == pytest.approx(expected)
+    city = result["protocols"]["city"]
+    assert list(city["differences"]) == ["mean training map", "distance law"]
+    gap = city["differences"]["mean training map"]
+    assert gap["low"] <= gap["value"] <= gap["high"] < 0
+    scores = city["scores"]
+    expected = scores["near"]["rmse_db"]["value"] - scores["mean training map"]["rmse_db"]["value"]
+    assert gap["value"] == pytest.approx(expected, abs=1e-4)
     table = format_table(result)
     assert "6 maps of 2 tiles" in table
     assert all(name in table for name in predictors)
@@ -148,13 +158,14 @@ def test_tiles_weigh_equally(dataset_root):
     (dataset_root / "gain/DPM/501_2.png").unlink()
     training = RadioMapSeer(dataset_root, "train")
     predictors = {"zero": lambda batch: torch.full_like(truth(batch), -100.0)}
-    whole = evaluate(predictors, training, CONFIG)["scores"]["zero"]["rmse_db"]["mean"]
+    result = evaluate(predictors, training, CONFIG, protocols=["city"])
+    whole = result["protocols"]["city"]["scores"]["zero"]["rmse_db"]["value"]
     tiles = [
-        map_errors(torch.full(batch.radio_map.shape, -100.0).double(), batch)["rmse_db"]
+        city_errors(torch.full(batch.radio_map.shape, -100.0).double(), batch)["rmse_db"]
         for batch in DataLoader(training, batch_size=3)
     ]
     assert [len(tile) for tile in tiles] == [3, 2]
-    assert whole == pytest.approx(np.mean([tile.mean() for tile in tiles]))
+    assert whole == pytest.approx(np.mean([tile.mean() for tile in tiles]), rel=1e-5)
     assert whole != pytest.approx(torch.cat(tiles).mean().item(), rel=1e-4)
 
 
@@ -171,11 +182,21 @@ def test_noise_may_be_shared(tiny, training):
 
 
 def test_result_does_not_depend_on_the_batch(tiny, training):
+    """All numbers of all protocols, digit for digit; and a second run gives them again."""
     torch.manual_seed(0)
     pipeline = RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.unet), 1.0, tiny)
-    scores = []
-    for batch_size in (1, 6):
+    results = []
+    for batch_size in (1, 8, 1):
         config = dataclasses.replace(CONFIG, steps=2, samples=2, batch_size=batch_size)
-        result = evaluate({"model": model_predictor(pipeline, config)}, training, config)
-        scores.append(result["scores"]["model"]["rmse_db"]["mean"])
-    assert scores[0] == pytest.approx(scores[1], rel=1e-5)
+        results.append(evaluate({"model": model_predictor(pipeline, config)}, training, config))
+    assert list(results[0]["protocols"]) == list(PROTOCOLS)
+    assert results[0] == results[1] == results[2]
+
+
+def test_unknown_protocol_is_refused(training):
+    with pytest.raises(ValueError, match=r"among city, .*got \['itu'\]"):
+        evaluate({"truth": truth}, training, CONFIG, protocols=["itu"])
+    result = evaluate({"truth": truth}, training, CONFIG, protocols=["radiounet"])
+    with pytest.raises(ValueError, match="no protocol 'city': there are radiounet"):
+        format_table(result)
+    assert "0.0000" in format_table(result, "radiounet")

@@ -18,8 +18,9 @@ from radiodiff import RadioDiffPipeline
 from radiodiff.cli import main
 from radiodiff.config import ConfigError, load_config
 from radiodiff.data import DatasetError, RadioMap3DSeer, RadioMapSeer
-from radiodiff.evaluate import Baselines, map_errors
+from radiodiff.evaluate import Baselines, score_maps
 from radiodiff.experiment import evaluate_run, make_dataset, sample_run, train_run
+from radiodiff.protocols import PROTOCOLS
 
 from .conftest import ROOT, write_radiomap3dseer, write_radiomapseer, write_variants
 
@@ -49,9 +50,8 @@ def test_train_then_evaluate(command, tmp_path, capsys):
     stored = json.loads((tmp_path / "results" / "metrics.json").read_text())
     assert {
         "trained_at",
-        "scores",
-        "differences",
-        "protocol",
+        "protocols",
+        "judged",
         "config",
         "seed",
         "commit",
@@ -298,7 +298,7 @@ def test_scores_of_maps_without_the_files_scale_are_refused(dataset_root, tmp_pa
         batch = next(iter(DataLoader(dataset, batch_size=2)))
         gain_db = torch.full_like(batch.radio_map, -90)
         for call in (
-            lambda b=batch, g=gain_db: map_errors(g, b),
+            lambda b=batch, g=gain_db: score_maps(g, b, PROTOCOLS["city"]),
             lambda d=dataset: Baselines.fit(d),
         ):
             with pytest.raises(ValueError, match="159_0: scores are defined for path gain"):

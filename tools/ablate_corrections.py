@@ -35,11 +35,12 @@ from radiodiff.checkpoint import load_weights, write_atomically
 from radiodiff.config import Config, config_text, load_config, project_path, save_config
 from radiodiff.data import split_maps
 from radiodiff.diffusion import DiffusionConfig
-from radiodiff.evaluate import PROTOCOL, evaluate, model_predictor
+from radiodiff.evaluate import evaluate, model_predictor
 from radiodiff.experiment import current_commit, make_dataset, show_log, train_run
 from radiodiff.metrics import rmse
 from radiodiff.models import AutoencoderKL, SwinConfig, SwinEncoder, UNet
 from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.protocols import PROTOCOLS
 from radiodiff.tasks import DiffusionTask
 
 logger = logging.getLogger("radiodiff.ablation")
@@ -146,7 +147,7 @@ def main() -> None:
     result = {
         "protocol": "Second stage: loss on held-out maps (the configuration's own, same times and "
         "noise for every row), RMSE [dB] over outdoor cells of maps sampled from noise. First "
-        "stage: RMSE [dB] of reconstructions. " + PROTOCOL,
+        f"stage: RMSE [dB] of reconstructions. {PROTOCOLS['city']}",
         "seeds": list(seeds),
         "rows": {
             name: {
@@ -255,7 +256,8 @@ def sampled_rmse(config: Config, run_dir: Path) -> float:
     pipeline = RadioDiffPipeline.from_run(run_dir)
     dataset = make_dataset(config, "test", max_maps=config.evaluate.max_maps)
     predictors = {"model": model_predictor(pipeline, config.evaluate)}
-    return evaluate(predictors, dataset, config.evaluate)["scores"]["model"]["rmse_db"]["mean"]
+    result = evaluate(predictors, dataset, config.evaluate, protocols=["city"])
+    return result["protocols"]["city"]["scores"]["model"]["rmse_db"]["value"]
 
 
 @torch.no_grad()

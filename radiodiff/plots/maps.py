@@ -1,9 +1,6 @@
-"""Figures of radio maps and training runs; the only module that imports matplotlib."""
+"""Figures of radio maps and cities."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,18 +15,13 @@ from radiodiff import units
 from radiodiff.data import RadioMapSample, path_gain_db, transmitter_cell
 
 __all__ = [
-    "plot_calibration",
     "plot_difference",
-    "plot_gain_over_distance",
     "plot_gray",
     "plot_kinds",
-    "plot_losses",
     "plot_outlines",
     "plot_predictions",
     "plot_radio_map",
     "plot_sample",
-    "plot_scales",
-    "plot_value_shares",
 ]
 
 _ERROR_LIMIT_DB = 30.0
@@ -159,35 +151,6 @@ def plot_sample(
     return figure
 
 
-def plot_losses(run_dir: Path) -> Figure:
-    """Draw the loss of each stage of a run over its steps.
-
-    Args:
-        run_dir: Folder written by training.
-
-    Returns:
-        A figure with one panel a stage.
-
-    Raises:
-        FileNotFoundError: If the folder holds no log of a stage.
-    """
-    logs = [
-        Path(run_dir) / stage / "log.jsonl"
-        for stage in ("autoencoder", "diffusion")
-        if (Path(run_dir) / stage / "log.jsonl").is_file()
-    ]
-    if not logs:
-        raise FileNotFoundError(f"{run_dir} holds no log.jsonl of a stage: was it trained?")
-    figure = Figure(figsize=(4.5 * len(logs), 3.2), layout="constrained")
-    for axes, path in zip(figure.subplots(1, len(logs), squeeze=False)[0], logs, strict=True):
-        stage = path.parent.name
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        axes.plot([row["step"] for row in rows], [row[stage] for row in rows])
-        axes.set(title=stage, xlabel="step", ylabel="loss [1]", yscale="log")
-        axes.grid(alpha=0.3)
-    return figure
-
-
 def plot_outlines(
     axes: Axes,
     buildings: Sequence[Polygon],
@@ -314,129 +277,6 @@ def plot_kinds(
     axes.legend(
         handles=patches, loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8, frameon=False
     )
-
-
-def plot_gain_over_distance(
-    axes: Axes,
-    path_gain_db: np.ndarray,
-    distance_m: np.ndarray,
-    kinds: Mapping[str, np.ndarray],
-    *,
-    title: str = "",
-) -> None:
-    """Draw the path gain of every cell over its distance, beside the line-of-sight law.
-
-    Args:
-        axes: Where to draw.
-        path_gain_db: Path gain [dB], shape ``(h, w)``.
-        distance_m: Distance of each cell from the transmitter [m], shape ``(h, w)``.
-        kinds: Name to cells, bool, shape ``(h, w)``; one colour each, bright to dark.
-        title: Title of the panel.
-    """
-    colours = matplotlib.colormaps["viridis"](np.linspace(0.95, 0, len(kinds)))
-    for (name, mask), colour in zip(kinds.items(), colours, strict=True):
-        axes.scatter(
-            *(distance_m[mask], path_gain_db[mask]),
-            s=3,
-            color=colour,
-            linewidth=0,
-            alpha=0.5,
-            label=name,
-            rasterized=True,
-        )
-    law_m = np.geomspace(1, max(2.0, float(distance_m.max())), 50)
-    law_db = units.line_of_sight_gain_db(law_m)
-    axes.plot(law_m, law_db, "--", color="red", label="line-of-sight law")
-    axes.set(xlabel="distance from the transmitter [m]", ylabel="path gain [dB]", xscale="log")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, markerscale=3)
-    axes.set_title(title, fontsize=10)
-
-
-def plot_scales() -> Figure:
-    """Draw the scales of path gain beneath each other: one place, one value.
-
-    Returns:
-        A figure: dB, 8-bit level, gray level, model range, and RadioUNet's scale.
-    """
-    span = units.PEAK_DB - units.FLOOR_DB
-    noise = (units.NOISE_THRESHOLD_DB - units.FLOOR_DB) / span
-    scales = (
-        ("8-bit level", 0.0, 255.0, np.arange(0, 256, 51)),
-        ("gray level $g$ [1]", 0.0, 1.0, np.linspace(0, 1, 6)),
-        ("model range $x = 2g - 1$ [1]", -1.0, 1.0, np.linspace(-1, 1, 5)),
-        ("RadioUNet's scale [1]; 0 below", -noise / (1 - noise), 1.0, np.linspace(0, 1, 5)),
-    )
-    figure = Figure(figsize=(9.0, 3.8))
-    axes = figure.add_axes((0.05, 0.83, 0.9, 0.1))
-    extent = (units.FLOOR_DB, units.PEAK_DB, 0, 1)
-    axes.imshow(np.linspace(0, 1, 256)[None], extent=extent, aspect="auto", cmap="viridis")
-    axes.axvline(units.NOISE_THRESHOLD_DB, color="red")
-    axes.set(yticks=[], xlabel="path gain $P$ [dB]")
-    ticks_db = [units.FLOOR_DB, units.NOISE_THRESHOLD_DB, -110, -90, -70, units.PEAK_DB]
-    axes.set_xticks(ticks_db, [f"{tick:g}".replace("-", "−") for tick in ticks_db])
-    axes.set_title("noise", x=noise, fontsize=9, color="red")
-    for k, (label, low, high, ticks) in enumerate(scales, 1):
-        ruler = figure.add_axes((0.05, 0.83 - 0.18 * k, 0.9, 0.001))
-        ruler.set(xlim=(low, high), yticks=[], xlabel=label, xticks=ticks)
-        ruler.spines[["left", "right", "top"]].set_visible(False)
-    return figure
-
-
-def plot_calibration(metrics: Mapping[str, Any]) -> Figure:
-    """Draw the error of the dominant-path engine against real gains.
-
-    Args:
-        metrics: Content of ``results/calibration/metrics.json``.
-
-    Returns:
-        A figure with the RMSE by transmitter, and by bends of the path. Cells to which no path
-        leads are left out.
-    """
-    figure = Figure(figsize=(9.5, 3.4), layout="constrained")
-    by_transmitter, by_bends = figure.subplots(1, 2)
-    fitted, held_back = metrics["transmitters"], metrics.get("held_back", [])
-    for rows, label in ((fitted, "used for the fit"), (held_back, "held back")):
-        if rows:
-            names = [str(row["transmitter"]) for row in rows]
-            bars = by_transmitter.bar(names, [row["rmse_db"] for row in rows], label=label)
-            by_transmitter.bar_label(bars, fmt="%.2f", fontsize=8)
-    by_transmitter.legend(fontsize=8)
-    by_transmitter.set(xlabel="transmitter", ylabel="RMSE [dB]")
-    rows = [row for row in metrics["bends"] if row["bends"] != "none"]
-    names = [row["bends"].replace(" or more", "+") for row in rows]
-    bars = by_bends.bar(names, [row["rmse_db"] for row in rows], color="tab:green")
-    labels = [f"{row['rmse_db']:.2f}\n{row['cells']:,} cells" for row in rows]
-    by_bends.bar_label(bars, labels, fontsize=7)
-    by_bends.set(xlabel="bends of the dominant path", ylabel="RMSE [dB]")
-    for axes in (by_transmitter, by_bends):
-        axes.margins(y=0.2)
-        axes.grid(axis="y", alpha=0.3)
-        axes.set_axisbelow(True)
-    return figure
-
-
-def plot_value_shares(report: Mapping[str, Any], *, title: str = "") -> Figure:
-    """Draw how often each path gain occurs in a dataset, gray level 0 aside.
-
-    Args:
-        report: What `radiodiff.data.verify_dataset` found.
-        title: Title of the figure.
-
-    Returns:
-        A figure with one line a variant; the legend tells its share of cells at gray level 0.
-    """
-    figure = Figure(figsize=(7.5, 3.4), layout="constrained")
-    axes = figure.subplots()
-    for folder, values in report["images"].items():
-        shares = np.array(values["histogram"])
-        shares[0] -= values["share_0"]
-        label = f"{folder.removeprefix('gain/')} ({values['share_0']:.0%} at gray 0)"
-        axes.stairs(100 * shares, values["edges_db"], label=label, linewidth=1.6)
-    axes.set(xlabel="path gain [dB]", ylabel="share of all cells [%]", title=title)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    return figure
 
 
 def _finish(axes: Axes, transmitter_cell: object, title: str) -> None:

@@ -1,0 +1,64 @@
+"""Figures; the only package that imports matplotlib."""
+
+from radiodiff.plots.errors import (
+    plot_fingerprints,
+    plot_nmse_rules,
+    plot_scores,
+    plot_tile_errors,
+)
+from radiodiff.plots.maps import (
+    plot_difference,
+    plot_gray,
+    plot_kinds,
+    plot_outlines,
+    plot_predictions,
+    plot_radio_map,
+    plot_sample,
+)
+from radiodiff.plots.process import plot_law, plot_law_errors, plot_over_time, plot_paths
+from radiodiff.plots.propagation import (
+    plot_calibration,
+    plot_gain_over_distance,
+    plot_scales,
+    plot_value_shares,
+)
+from radiodiff.plots.samples import (
+    plot_averaging,
+    plot_coverage,
+    plot_cut,
+    plot_spread,
+    plot_spread_and_error,
+    plot_steps,
+    plot_trajectory,
+)
+from radiodiff.plots.training import plot_losses
+
+__all__ = [
+    "plot_averaging",
+    "plot_calibration",
+    "plot_coverage",
+    "plot_cut",
+    "plot_difference",
+    "plot_fingerprints",
+    "plot_gain_over_distance",
+    "plot_gray",
+    "plot_kinds",
+    "plot_law",
+    "plot_law_errors",
+    "plot_losses",
+    "plot_nmse_rules",
+    "plot_outlines",
+    "plot_over_time",
+    "plot_paths",
+    "plot_predictions",
+    "plot_radio_map",
+    "plot_sample",
+    "plot_scales",
+    "plot_scores",
+    "plot_spread",
+    "plot_spread_and_error",
+    "plot_steps",
+    "plot_tile_errors",
+    "plot_trajectory",
+    "plot_value_shares",
+]
