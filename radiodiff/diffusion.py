@@ -1,13 +1,16 @@
 """The constant-drift diffusion: forward marginal, exact reverse step, network skips, loss.
 
 An image is driven to zero at constant speed while Brownian noise of unit variance per unit time
-is added, ``dx = -x_0 dt + dw``. Everything else follows (labels: page *Notation* of the book):
+is added, ``dx = -x_0 dt + dw``. Everything else follows; the chapter *Derive the constant-drift
+diffusion* of the book proves and checks each equation under the label given here:
 
 * eq. ``marginal``: ``x_t = (1 - t) x_0 + sqrt(t) noise``, so ``x_1`` is standard normal;
 * eq. ``inversion``: ``x_0 = x_t - t drift - sqrt(t) noise`` with ``drift = -x_0``;
 * eq. ``bridge``: given ``x_t`` and ``x_0``, ``x_s`` is normal with mean
   ``x_t - (t - s) drift - (t - s) / sqrt(t) noise`` and variance ``s (t - s) / t``, for any
-  ``0 <= s < t``: with exact targets the number of steps changes nothing.
+  ``0 <= s < t``: with exact targets the number of steps changes nothing;
+* eq. ``score`` and eq. ``probability-flow``: the same two targets give the score and the velocity
+  of the ordinary differential equation with the same marginals, eq. ``deterministic`` its step.
 
 Sources: Y. Huang et al., *Decoupled Diffusion Models*, arXiv:2306.13720; X. Wang et al.,
 *RadioDiff*, arXiv:2408.08593.
@@ -110,6 +113,12 @@ def _per_map(t: Tensor) -> Tensor:
     return t.view(-1, 1, 1, 1)
 
 
+def _check_order(t: float, s: float) -> None:
+    """Refuse a step that does not run down within [0, 1]."""
+    if not 0 <= s < t <= 1:
+        raise ValueError(f"need 0 <= s < t <= 1, got t={t:g}, s={s:g}")
+
+
 @dataclass(frozen=True)
 class ConstantSDE:
     """The forward process ``dx = -x_0 dt + dw`` and its exact reverse step.
@@ -172,6 +181,38 @@ class ConstantSDE:
         t = _per_map(t)
         return x_t - t * prediction.drift - t.sqrt() * prediction.noise
 
+    def score(self, prediction: Prediction, t: Tensor) -> Tensor:
+        """Return the score, the gradient of ``log p_t`` (eq. ``score``).
+
+        Args:
+            prediction: Its noise, shape ``(b, c, h, w)``, is used.
+            t: Times in ``(0, 1]``, one per map, shape ``(b,)``.
+
+        Returns:
+            ``-noise / sqrt(t)``, shape ``(b, c, h, w)``.
+
+        Raises:
+            ValueError: If a time is not positive.
+        """
+        if t.min() <= 0:
+            raise ValueError(f"t must be positive, got {t.min():g}: at 0 there is no noise")
+        return -prediction.noise / _per_map(t).sqrt()
+
+    def velocity(self, prediction: Prediction, t: Tensor) -> Tensor:
+        """Return the velocity of the probability flow (eq. ``probability-flow``).
+
+        Args:
+            prediction: Drift and noise, each shape ``(b, c, h, w)``.
+            t: Times in ``(0, 1]``, one per map, shape ``(b,)``.
+
+        Returns:
+            ``drift + noise / (2 sqrt(t))``, shape ``(b, c, h, w)``.
+
+        Raises:
+            ValueError: If a time is not positive.
+        """
+        return prediction.drift - self.score(prediction, t) / 2
+
     def reverse_step(
         self,
         x_t: Tensor,
@@ -198,14 +239,36 @@ class ConstantSDE:
         Raises:
             ValueError: If not ``0 <= s < t <= 1``.
         """
-        if not 0 <= s < t <= 1:
-            raise ValueError(f"need 0 <= s < t <= 1, got t={t:g}, s={s:g}")
+        _check_order(t, s)
         mean = x_t - (t - s) * prediction.drift - (t - s) / sqrt(t) * prediction.noise
         if s == 0:
             return mean
         if noise is None:
             noise = standard_normal(x_t.shape, generator)
         return mean + sqrt(s * (t - s) / t) * noise.to(x_t)
+
+    def deterministic_step(
+        self, x_t: Tensor, prediction: Prediction, *, t: float, s: float
+    ) -> Tensor:
+        """Move ``x_t`` to time ``s`` and draw no noise (eq. ``deterministic``).
+
+        The noise in ``x_t`` is kept and only shrunk; this is DDIM for the constant drift. With a
+        pair that fits ``x_t`` (eq. ``inversion``) the result is ``(1 - s) x_0 + sqrt(s) noise``.
+
+        Args:
+            x_t: Latents at time ``t``, shape ``(b, c, h, w)``.
+            prediction: Estimates of ``-x_0`` and of the noise in ``x_t``.
+            t: Current time, in ``(0, 1]``.
+            s: Target time, in ``[0, t)``; at 0 the step is the one of `reverse_step`.
+
+        Returns:
+            Latents at time ``s``, shape ``(b, c, h, w)``.
+
+        Raises:
+            ValueError: If not ``0 <= s < t <= 1``.
+        """
+        _check_order(t, s)
+        return x_t - (t - s) * prediction.drift - (sqrt(t) - sqrt(s)) * prediction.noise
 
 
 def predict(

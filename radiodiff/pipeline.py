@@ -26,7 +26,7 @@ from radiodiff.diffusion import (
     unscale_latents,
 )
 from radiodiff.models import AutoencoderKL, UNet
-from radiodiff.sampler import make_schedule, sample, sample_windows
+from radiodiff.sampler import Callback, make_schedule, sample, sample_windows
 
 __all__ = ["RadioDiffPipeline", "map_generators"]
 
@@ -84,14 +84,23 @@ class RadioDiffPipeline:
 
     @torch.no_grad()
     def radio_maps(
-        self, condition: Tensor, *, steps: int = 5, generator: Generators = None
+        self,
+        condition: Tensor,
+        *,
+        steps: int = 5,
+        stochastic: bool = True,
+        generator: Generators = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         """Draw one radio map for each condition, window by window if the run says so.
 
         Args:
             condition: Channels in [0, 1] as datasets give them, shape ``(b, k, h, w)``.
             steps: Denoiser calls; one more with the schedule ``reference``.
+            stochastic: Draw fresh noise in every step; without, the start alone is random.
             generator: Source of the noise, one or one for each map; on any device.
+            callback: Called as ``callback(t, x_t, prediction)`` before each step, window by
+                window; `decode` turns latents into maps.
 
         Returns:
             Radio maps in [-1, 1], shape ``(b, 1, h, w)``.
@@ -107,7 +116,9 @@ class RadioDiffPipeline:
         settings = self.config.evaluate
 
         def draw(window: Tensor) -> Tensor:
-            latents = self.latents(window, steps=steps, generator=generator)
+            latents = self.latents(
+                window, steps=steps, stochastic=stochastic, generator=generator, callback=callback
+            )
             return self.decode(latents)
 
         if settings.window is None:
@@ -120,8 +131,10 @@ class RadioDiffPipeline:
         condition: Tensor,
         *,
         steps: int = 5,
+        stochastic: bool = True,
         generator: Generators = None,
         noise: Sequence[Tensor] | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         """Draw clean latents for conditions in the network's own range.
 
@@ -130,9 +143,11 @@ class RadioDiffPipeline:
         Args:
             condition: Channels in [-1, 1], shape ``(b, k, h, w)``.
             steps: Denoiser calls; one more with the schedule ``reference``.
+            stochastic: Draw fresh noise in every step; without, the start alone is random.
             generator: Source of the noise, one or one for each map; on any device.
             noise: Noise to use instead of drawing, each ``(b, c, h / 4, w / 4)``: the start,
-                then one for each step but the last.
+                then one for each step but the last, if the steps draw any.
+            callback: Called as ``callback(t, x_t, prediction)`` before each step.
 
         Returns:
             ``x_0``, shape ``(b, c, h / 4, w / 4)`` at the default size.
@@ -154,8 +169,10 @@ class RadioDiffPipeline:
             denoise,
             schedule,
             start.to(self.device),
+            stochastic=stochastic,
             generator=generator,
-            noise=noise[1:] if noise is not None else None,
+            noise=noise[1:] if noise is not None and stochastic else None,
+            callback=callback,
         )
 
     @torch.no_grad()
@@ -187,7 +204,9 @@ class RadioDiffPipeline:
         measured_db: np.ndarray | Tensor | None = None,
         steps: int = 5,
         samples: int = 1,
+        stochastic: bool = True,
         generator: Generators = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         """Predict the path gain of a transmitter in a city tile.
 
@@ -199,7 +218,9 @@ class RadioDiffPipeline:
                 a run trained with measurements only.
             steps: Denoiser calls per sample.
             samples: Independent samples.
+            stochastic: Draw fresh noise in every step; without, the start alone is random.
             generator: Source of the noise, one or one for each sample; fresh noise if ``None``.
+            callback: Called as ``callback(t, x_t, prediction)`` before each step.
 
         Returns:
             Path gain [dB], NaN inside buildings, shape ``(samples, h, w)``, on the CPU.
@@ -229,7 +250,9 @@ class RadioDiffPipeline:
             raise ValueError(f"expected masks of one shape, got {sorted(shapes)}")
         condition = torch.stack([channel.float() for channel in channels])
         condition = condition.expand(samples, -1, -1, -1)
-        radio_maps = self.radio_maps(condition, steps=steps, generator=generator)
+        radio_maps = self.radio_maps(
+            condition, steps=steps, stochastic=stochastic, generator=generator, callback=callback
+        )
         path_gain_db = self.path_gain_db(radio_maps[:, 0].cpu())
         return path_gain_db.masked_fill(mask, torch.nan)
 

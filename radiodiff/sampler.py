@@ -11,6 +11,7 @@ from torch import Tensor
 from radiodiff.diffusion import ConstantSDE, Generators, Prediction
 
 __all__ = [
+    "Callback",
     "Denoiser",
     "make_schedule",
     "reference_schedule",
@@ -23,9 +24,12 @@ __all__ = [
 #: is its own affair: encode a condition once, close over the features, and hand in the closure.
 Denoiser = Callable[[Tensor, Tensor], Prediction]
 
+#: Called before each step with the time, ``x_t`` and what the denoiser said there.
+Callback = Callable[[float, Tensor, Prediction], None]
+
 
 def uniform_schedule(steps: int) -> tuple[float, ...]:
-    """Return ``steps + 1`` equally spaced times from 1 down to 0.
+    """Return ``steps + 1`` equally spaced times from 1 down to 0 (eq. ``schedule``).
 
     Raises:
         ValueError: If ``steps`` is less than 1.
@@ -78,19 +82,22 @@ def sample(
     schedule: Sequence[float],
     start: Tensor,
     *,
+    stochastic: bool = True,
     generator: Generators = None,
     noise: Sequence[Tensor] | None = None,
-    callback: Callable[[float, Tensor, Prediction], None] | None = None,
+    callback: Callback | None = None,
 ) -> Tensor:
     """Integrate the reverse process from noise to a clean latent (eq. ``bridge``).
 
     At each time the denoiser's two answers give one estimate of ``x_0`` (eq. ``inversion``); the
-    step then uses the drift ``-x_0`` of that estimate, as the public RadioDiff code does.
+    step then uses the drift ``-x_0`` of that estimate, as the public RadioDiff code does. Without
+    fresh noise (eq. ``deterministic``) the start alone decides the result.
 
     Args:
         denoiser: Maps ``(x_t, t)`` to a :class:`~radiodiff.diffusion.Prediction`.
         schedule: Times from 1 strictly down to 0; ``len(schedule) - 1`` denoiser calls.
         start: Latents at time 1, shape ``(b, c, h, w)``: standard normal noise.
+        stochastic: Draw fresh noise in every step but the last; without, nothing is drawn.
         generator: Source of the noise of the steps, one or one for each map.
         noise: Noise to use instead of drawing, one ``(b, c, h, w)`` for each step but the last,
             which needs none.
@@ -100,11 +107,13 @@ def sample(
         Clean latents at unit variance, shape ``(b, c, h, w)``.
 
     Raises:
-        ValueError: If the schedule does not run strictly down from 1 to 0, or there is too little
-            noise for it.
+        ValueError: If the schedule does not run strictly down from 1 to 0, there is too little
+            noise for it, or noise is given that would not be used.
     """
     if schedule[0] != 1 or schedule[-1] != 0 or any(s >= t for t, s in pairwise(schedule)):
         raise ValueError(f"schedule must decrease strictly from 1 to 0, got {list(schedule)}")
+    if noise is not None and not stochastic:
+        raise ValueError("got noise for steps that draw none: use stochastic=True or noise=None")
     if noise is not None and len(noise) < len(schedule) - 2:
         raise ValueError(f"need noise for {len(schedule) - 2} steps, got {len(noise)}")
     sde = ConstantSDE()
@@ -115,6 +124,9 @@ def sample(
         if callback is not None:
             callback(t, x_t, prediction)
         x_0 = sde.predict_x_0(x_t, prediction, times)
+        if not stochastic:
+            x_t = sde.deterministic_step(x_t, Prediction(-x_0, prediction.noise), t=t, s=s)
+            continue
         x_t = sde.reverse_step(
             x_t,
             Prediction(-x_0, prediction.noise),

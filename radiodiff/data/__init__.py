@@ -17,6 +17,7 @@ from radiodiff.data.radiomapseer import (
     thresholded_to_path_gain_db,
     transmitter_cell,
 )
+from radiodiff.data.regions import distance_to_m, region_masks
 from radiodiff.data.splits import Splits, split_maps, split_overlap
 from radiodiff.data.symmetry import EightSymmetries, symmetry
 from radiodiff.data.verify import check_digests, format_report, verify_dataset
@@ -36,12 +37,14 @@ __all__ = [
     "Splits",
     "building_height_m",
     "check_digests",
+    "distance_to_m",
     "format_report",
     "k2_map",
     "measurement_map",
     "network_condition",
     "pack_dataset",
     "path_gain_db",
+    "region_masks",
     "split_maps",
     "split_overlap",
     "symmetry",

@@ -2,6 +2,17 @@
 
 from torch import nn
 
+from radiodiff.models.anatomy import (
+    Cost,
+    RelationAttention,
+    attention_weights,
+    filter_response,
+    format_costs,
+    relation_attention,
+    sum_costs,
+    swin_window_labels,
+    unet_costs,
+)
 from radiodiff.models.attention import (
     Attention,
     LinearAttention,
@@ -24,10 +35,12 @@ __all__ = [
     "BackboneEncoder",
     "ConvEncoder",
     "ConvEncoderConfig",
+    "Cost",
     "DiagonalGaussian",
     "FourierFilter",
     "LinearAttention",
     "PatchDiscriminator",
+    "RelationAttention",
     "RelationBlock",
     "SwinConfig",
     "SwinEncoder",
@@ -36,8 +49,15 @@ __all__ = [
     "UNetOutput",
     "VGG16Features",
     "WindowedCrossAttention",
+    "attention_weights",
     "backbone_state_dict",
+    "filter_response",
+    "format_costs",
     "parameter_count",
+    "relation_attention",
+    "sum_costs",
+    "swin_window_labels",
+    "unet_costs",
 ]
 
 

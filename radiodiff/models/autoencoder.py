@@ -60,7 +60,7 @@ class DiagonalGaussian:
     def sample(
         self, generator: torch.Generator | None = None, *, noise: Tensor | None = None
     ) -> Tensor:
-        """Draw ``mean + exp(log_variance / 2) * noise``.
+        """Draw ``mean + exp(log_variance / 2) * noise`` (eq. ``posterior``).
 
         Args:
             generator: Source of the noise, on the device of ``mean``; the global generator of
@@ -93,7 +93,11 @@ class DiagonalGaussian:
         return self.mean
 
     def kl(self) -> Tensor:
-        """Return the divergence from the standard normal [nat], summed per map, shape ``(b,)``."""
+        """Return the divergence from the standard normal [nat] (eq. ``kl``).
+
+        Returns:
+            Sums over channels and cells, one per map, shape ``(b,)``.
+        """
         variance = self.log_variance.exp()
         return 0.5 * (self.mean**2 + variance - 1 - self.log_variance).flatten(1).sum(1)
 

@@ -74,7 +74,7 @@ def plot_predictions(rows: Sequence[Mapping[str, object]]) -> Figure:
     Returns:
         A figure with one dB colour bar for the maps and one for the errors.
     """
-    figure = Figure(figsize=(9.0, 3.1 * len(rows) + 0.8), layout="constrained")
+    figure = Figure(figsize=(7.2, 2.5 * len(rows) + 0.9), layout="constrained")
     panels = figure.subplots(len(rows), 3, squeeze=False)
     for axes, row in zip(panels, rows, strict=True):
         mask = np.asarray(row["building_mask"])
@@ -237,7 +237,7 @@ def plot_kinds(
     title: str = "",
     is_ordered: bool = False,
 ) -> None:
-    """Draw which kind each cell is of, with a legend that tells the share of all cells.
+    """Draw which kind each cell is of; the legend beneath tells the share of all cells.
 
     Args:
         axes: Where to draw.
@@ -274,9 +274,8 @@ def plot_kinds(
         )
         for name in masks
     ]
-    axes.legend(
-        handles=patches, loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8, frameon=False
-    )
+    beneath = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.01)}
+    axes.legend(handles=patches, fontsize=9, frameon=False, **beneath)
 
 
 def _finish(axes: Axes, transmitter_cell: object, title: str) -> None:

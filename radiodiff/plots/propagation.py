@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from radiodiff import units
+from radiodiff.plots.process import COLOURS, DASHES
 
 __all__ = [
     "plot_calibration",
@@ -51,7 +52,7 @@ def plot_gain_over_distance(
     axes.plot(law_m, law_db, "--", color="red", label="line-of-sight law")
     axes.set(xlabel="distance from the transmitter [m]", ylabel="path gain [dB]", xscale="log")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, markerscale=3)
+    axes.legend(fontsize=8, markerscale=3, loc="lower left")
     axes.set_title(title, fontsize=10)
 
 
@@ -69,8 +70,8 @@ def plot_scales() -> Figure:
         ("model range $x = 2g - 1$ [1]", -1.0, 1.0, np.linspace(-1, 1, 5)),
         ("RadioUNet's scale [1]; 0 below", -noise / (1 - noise), 1.0, np.linspace(0, 1, 5)),
     )
-    figure = Figure(figsize=(9.0, 3.8))
-    axes = figure.add_axes((0.05, 0.83, 0.9, 0.1))
+    figure = Figure(figsize=(7.2, 3.8))
+    axes = figure.add_axes((0.06, 0.83, 0.88, 0.1))
     extent = (units.FLOOR_DB, units.PEAK_DB, 0, 1)
     axes.imshow(np.linspace(0, 1, 256)[None], extent=extent, aspect="auto", cmap="viridis")
     axes.axvline(units.NOISE_THRESHOLD_DB, color="red")
@@ -79,7 +80,7 @@ def plot_scales() -> Figure:
     axes.set_xticks(ticks_db, [f"{tick:g}".replace("-", "−") for tick in ticks_db])
     axes.set_title("noise", x=noise, fontsize=9, color="red")
     for k, (label, low, high, ticks) in enumerate(scales, 1):
-        ruler = figure.add_axes((0.05, 0.83 - 0.18 * k, 0.9, 0.001))
+        ruler = figure.add_axes((0.06, 0.83 - 0.18 * k, 0.88, 0.001))
         ruler.set(xlim=(low, high), yticks=[], xlabel=label, xticks=ticks)
         ruler.spines[["left", "right", "top"]].set_visible(False)
     return figure
@@ -95,25 +96,33 @@ def plot_calibration(metrics: Mapping[str, Any]) -> Figure:
         A figure with the RMSE by transmitter, and by bends of the path. Cells to which no path
         leads are left out.
     """
-    figure = Figure(figsize=(9.5, 3.4), layout="constrained")
-    by_transmitter, by_bends = figure.subplots(1, 2)
-    fitted, held_back = metrics["transmitters"], metrics.get("held_back", [])
-    for rows, label in ((fitted, "used for the fit"), (held_back, "held back")):
-        if rows:
-            names = [str(row["transmitter"]) for row in rows]
-            bars = by_transmitter.bar(names, [row["rmse_db"] for row in rows], label=label)
-            by_transmitter.bar_label(bars, fmt="%.2f", fontsize=8)
-    by_transmitter.legend(fontsize=8)
-    by_transmitter.set(xlabel="transmitter", ylabel="RMSE [dB]")
     rows = [row for row in metrics["bends"] if row["bends"] != "none"]
+    fitted, held_back = metrics["transmitters"], metrics.get("held_back", [])
+    counts = (len(fitted) + len(held_back), len(rows))
+    figure = Figure(figsize=(6.4, 1.8 + 0.32 * sum(counts)), layout="constrained")
+    by_transmitter, by_bends = figure.subplots(2, 1, sharex=True, height_ratios=counts)
+    styles = (("used for the fit", COLOURS[0]), ("held back", COLOURS[1]))
+    for judged, (label, colour) in zip((fitted, held_back), styles, strict=True):
+        if judged:
+            names = [str(row["transmitter"]) for row in judged]
+            errors = [row["rmse_db"] for row in judged]
+            bars = by_transmitter.barh(names, errors, color=colour, label=label)
+            by_transmitter.bar_label(bars, fmt="%.2f", padding=3)
+    by_transmitter.set(ylabel="transmitter")
+    if held_back:
+        by_transmitter.legend(fontsize=8)
     names = [row["bends"].replace(" or more", "+") for row in rows]
-    bars = by_bends.bar(names, [row["rmse_db"] for row in rows], color="tab:green")
-    labels = [f"{row['rmse_db']:.2f}\n{row['cells']:,} cells" for row in rows]
-    by_bends.bar_label(bars, labels, fontsize=7)
-    by_bends.set(xlabel="bends of the dominant path", ylabel="RMSE [dB]")
+    bars = by_bends.barh(names, [row["rmse_db"] for row in rows], color=COLOURS[2])
+    labels = [f"{row['rmse_db']:.2f}, {row['cells']:,} cells" for row in rows]
+    by_bends.bar_label(bars, labels, padding=3)
+    by_bends.set(ylabel="bends of the path")
     for axes in (by_transmitter, by_bends):
-        axes.margins(y=0.2)
-        axes.grid(axis="y", alpha=0.3)
+        axes.set(xlabel="RMSE [dB]")
+        axes.margins(x=0.4)  # room for the labels
+        axes.set_xlim(left=0)
+        axes.invert_yaxis()
+        axes.tick_params(labelbottom=True)
+        axes.grid(axis="x", alpha=0.3)
         axes.set_axisbelow(True)
     return figure
 
@@ -127,14 +136,22 @@ def plot_value_shares(report: Mapping[str, Any], *, title: str = "") -> Figure:
 
     Returns:
         A figure with one line a variant; the legend tells its share of cells at gray level 0.
+
+    Raises:
+        ValueError: If there are more variants than colours.
     """
-    figure = Figure(figsize=(7.5, 3.4), layout="constrained")
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
-    for folder, values in report["images"].items():
+    images = report["images"]
+    if len(images) > len(COLOURS):
+        raise ValueError(f"expected at most {len(COLOURS)} variants, got {len(images)}")
+    styles = zip(COLOURS, DASHES, strict=True)
+    for (folder, values), (colour, dashes) in zip(images.items(), styles, strict=False):
         shares = np.array(values["histogram"])
         shares[0] -= values["share_0"]
         label = f"{folder.removeprefix('gain/')} ({values['share_0']:.0%} at gray 0)"
-        axes.stairs(100 * shares, values["edges_db"], label=label, linewidth=1.6)
+        style = {"color": colour, "linestyle": dashes, "linewidth": 1.8}
+        axes.stairs(100 * shares, values["edges_db"], label=label, **style)
     axes.set(xlabel="path gain [dB]", ylabel="share of all cells [%]", title=title)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

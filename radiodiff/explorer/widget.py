@@ -1,0 +1,130 @@
+"""The live page: a widget that computes a radio map wherever the transmitter goes."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import numpy as np
+import traitlets
+from shapely import Polygon
+
+from radiodiff.explorer.grid import Scene, TransmitterGrid
+from radiodiff.explorer.page import DEFAULT_THRESHOLD_DB, check_threshold, tile_message
+from radiodiff.pipeline import RadioDiffPipeline
+
+__all__ = ["RadioMapExplorer"]
+
+_HERE = Path(__file__).parent
+
+
+class RadioMapExplorer(anywidget.AnyWidget):
+    """A city tile whose transmitter can be dragged; the radio map follows.
+
+    The script sends one position at a time and, while it waits, keeps only the last, so that a
+    quick drag is not computed cell by cell. Both traits can be set from Python too.
+
+    Args:
+        pipeline: Predicts; of a run that was told of buildings and transmitter only.
+        buildings: Outlines [m], y up, or the cells inside buildings, bool, shape
+            ``(size, size)``; from cells the simulator's outlines are traced.
+        cell_size_m: Side of a cell [m].
+        size: Cells along a side; needed with outlines.
+        transmitter_cell: First ``(row, col)``; the outdoor cell nearest to the middle if ``None``.
+        steps: Denoiser calls per sample.
+        samples: Samples per transmitter, 2 or more: one has no spread.
+        threshold_db: First coverage threshold [dB].
+        seed: Seed of the noise, the same for every transmitter.
+        note: Small print under the page, for example whose the outlines are.
+
+    Raises:
+        ValueError: If the buildings are no square map, or are everywhere, or ``size`` is missing
+            or another than that of the map, or ``samples`` is below 2, or the run does not suit,
+            or the threshold lies outside the range of path gains.
+        TraitError: If the transmitter lies outside the tile or inside a building, now or when it is
+            moved; likewise for a threshold set later.
+    """
+
+    _esm = _HERE / "explorer.js"
+    _css = _HERE / "explorer.css"
+
+    # The default is no cell of a tile, so that the first one counts as a move too.
+    transmitter_cell = traitlets.Tuple(
+        traitlets.Int(), traitlets.Int(), default_value=(-1, -1)
+    ).tag(sync=True)
+    """Cell ``(row, col)`` of the transmitter."""
+    threshold_db = traitlets.Float(DEFAULT_THRESHOLD_DB).tag(sync=True)
+    """Coverage threshold [dB]."""
+    _tile = traitlets.Dict().tag(sync=True)
+    _result = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        pipeline: RadioDiffPipeline,
+        buildings: Sequence[Polygon] | np.ndarray,
+        cell_size_m: float,
+        *,
+        size: int | None = None,
+        transmitter_cell: tuple[int, int] | None = None,
+        steps: int = 5,
+        samples: int = 4,
+        threshold_db: float = DEFAULT_THRESHOLD_DB,
+        seed: int = 0,
+        note: str = "",
+    ) -> None:
+        self._scene = Scene(
+            pipeline, buildings, cell_size_m, size=size, steps=steps, samples=samples, seed=seed
+        )
+        self._grid: TransmitterGrid | None = None
+        row, col = transmitter_cell or self._scene.first_cell
+        super().__init__(
+            _tile=tile_message(
+                self._scene.building_mask, cell_size_m, samples=samples, note=note
+            ),
+            threshold_db=check_threshold(threshold_db),
+            transmitter_cell=(int(row), int(col)),
+        )
+
+    @property
+    def maps(self) -> TransmitterGrid:
+        """Maps of the present transmitter, a grid of one."""
+        return self._grid
+
+    @traitlets.validate("transmitter_cell")
+    def _check_cell(self, proposal: Any) -> tuple[int, int]:
+        try:
+            self._scene.check(proposal["value"])
+        except ValueError as error:
+            raise traitlets.TraitError(str(error)) from error
+        return proposal["value"]
+
+    @traitlets.validate("threshold_db")
+    def _check_threshold(self, proposal: Any) -> float:
+        try:
+            return check_threshold(proposal["value"])
+        except ValueError as error:
+            raise traitlets.TraitError(str(error)) from error
+
+    @traitlets.observe("transmitter_cell")
+    def _moved(self, change: Any) -> None:
+        try:
+            self._compute()
+        except Exception as error:
+            # The page would wait for ever otherwise; the kernel still gets the whole traceback.
+            self._result = {"error": f"{type(error).__name__}: {error}"}
+            raise
+
+    def _compute(self) -> None:
+        """Compute the maps of the present transmitter and send them."""
+        start = time.perf_counter()
+        grid = self._scene.maps([self.transmitter_cell])
+        self._grid = grid
+        self._result = {
+            "cell": list(self.transmitter_cell),
+            "mean": grid.mean_db[0].tobytes(),
+            "std": grid.std_db[0].tobytes(),
+            "truth": grid.truth_db[0].tobytes(),
+            "rmse_db": float(grid.rmse_db[0]),
+            "seconds": time.perf_counter() - start,
+        }

@@ -1,0 +1,295 @@
+"""Figures of the autoencoder: what compression loses and where, and how its latents look."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from radiodiff import units
+from radiodiff.plots.maps import plot_difference, plot_kinds, plot_radio_map
+from radiodiff.plots.process import COLOURS, DASHES, MARKERS
+
+__all__ = [
+    "plot_compressions",
+    "plot_decoded",
+    "plot_error_over_distance",
+    "plot_kl_weight",
+    "plot_latent_histograms",
+    "plot_latents",
+    "plot_region_errors",
+    "plot_spectra",
+]
+
+_TRUTH_COLOUR = "0.3"
+
+
+def _styled(
+    values: Mapping[str, Any], looks: Sequence[Any] = DASHES
+) -> Iterator[tuple[str, Any, str, Any]]:
+    """Yield each name and value with a colour and a look; after six they come again."""
+    for k, (name, value) in enumerate(values.items()):
+        yield name, value, COLOURS[k % len(COLOURS)], looks[k % len(looks)]
+
+
+def plot_kl_weight(
+    weights: np.ndarray,
+    found: Mapping[str, Mapping[str, np.ndarray]],
+    best: Mapping[str, np.ndarray],
+) -> Figure:
+    """Draw what training reached over the weight of the KL term, beside the exact optimum.
+
+    Args:
+        weights: Weights of the KL term [1], shape ``(n,)``.
+        found: Name of a start to its quantities: label to values, shape ``(n,)``.
+        best: The same labels to their values at the optimum, shape ``(n,)``.
+
+    Returns:
+        A figure with one panel a quantity.
+    """
+    figure = Figure(figsize=(4.6 * len(best), 3.5), layout="constrained")
+    panels = figure.subplots(1, len(best), squeeze=False)[0]
+    for axes, (label, values) in zip(panels, best.items(), strict=True):
+        axes.plot(weights, values, color=_TRUTH_COLOUR, label="optimum")
+        for name, quantities, colour, marker in _styled(found, MARKERS):
+            axes.plot(weights, quantities[label], marker, color=colour, label=name)
+        axes.set(xscale="log", yscale="log", xlabel="weight of the KL term [1]", ylabel=label)
+        axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def plot_compressions(
+    truth_db: np.ndarray,
+    restored_db: Mapping[str, np.ndarray],
+    edges: Mapping[str, np.ndarray],
+    *,
+    building_mask: np.ndarray,
+    transmitter_cell: tuple[int, int] | None = None,
+    limit_db: float = 20.0,
+) -> Figure:
+    """Draw a radio map with its edges, and below it what each compression made of it.
+
+    Args:
+        truth_db: Path gain [dB], shape ``(h, w)``.
+        restored_db: Name of a compression to the map it gives back [dB], shape ``(h, w)``.
+        edges: Kinds of edges, bool, shape ``(h, w)``; later ones cover earlier ones.
+        building_mask: True inside buildings, shape ``(h, w)``.
+        transmitter_cell: ``(row, col)`` of the transmitter.
+        limit_db: End of the colour bar of errors [dB].
+
+    Returns:
+        A figure with a row for the truth and one for each compression: map and error.
+    """
+    rows = 1 + len(restored_db)
+    figure = Figure(figsize=(8.6, 3.5 * rows), layout="constrained")
+    panels = figure.subplots(rows, 2)
+    scene = {"building_mask": building_mask, "transmitter_cell": transmitter_cell}
+    plot_radio_map(panels[0, 0], truth_db, title="truth", **scene)
+    plot_kinds(panels[0, 1], edges, title="its edges", **scene)
+    for (left, right), (name, values) in zip(panels[1:], restored_db.items(), strict=True):
+        plot_radio_map(left, values, title=name, **scene)
+        plot_difference(
+            right,
+            values - truth_db,
+            title=f"{name}: error",
+            limit_db=limit_db,
+            label="error [dB]",
+            **scene,
+        )
+    return figure
+
+
+def plot_region_errors(errors_db: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Draw the error of several compressions in each region.
+
+    Args:
+        errors_db: Name of a compression to its errors: region to RMSE [dB].
+
+    Returns:
+        A figure with a group of bars for each region, the first on top.
+    """
+    regions = list(next(iter(errors_db.values())))
+    height = 0.8 / len(errors_db)
+    figure = Figure(figsize=(7.2, 0.75 * len(regions) + 1.0), layout="constrained")
+    axes = figure.subplots()
+    for k, (name, errors, colour, _) in enumerate(_styled(errors_db)):
+        places = np.arange(len(regions)) + (k - (len(errors_db) - 1) / 2) * height
+        bars = axes.barh(places, [errors[r] for r in regions], height, color=colour, label=name)
+        axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
+    axes.set_yticks(range(len(regions)), regions)
+    axes.invert_yaxis()
+    axes.margins(x=0.1)
+    axes.set_xlabel("RMSE [dB]")
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    figure.legend(fontsize=8, loc="outside upper center", ncols=len(errors_db))
+    return figure
+
+
+def plot_error_over_distance(
+    axes: Axes,
+    errors_db: Mapping[str, np.ndarray],
+    distance_m: np.ndarray,
+    *,
+    title: str = "",
+) -> None:
+    """Draw the root-mean-square error over the distance from something.
+
+    Args:
+        axes: Where to draw.
+        errors_db: Name to errors [dB], shape ``(n,)``, one for each cell.
+        distance_m: Distances [m], shape ``(n,)``; cells are gathered at each distance found, or in
+            twelve bins of equal count if there are more than twelve.
+        title: Title of the panel.
+    """
+    found = np.unique(distance_m)
+    bounds = np.append(found, np.inf)
+    if len(found) > 12:
+        bounds = np.unique(np.quantile(distance_m, np.linspace(0, 1, 13)))
+        bounds[-1] = np.inf
+    group = np.digitize(distance_m, bounds) - 1
+    cells = np.bincount(group)
+    centres = np.bincount(group, distance_m) / cells
+    for name, errors, colour, dashes in _styled(errors_db):
+        rmse = np.sqrt(np.bincount(group, errors**2) / cells)
+        axes.plot(centres, rmse, color=colour, linestyle=dashes, marker=".", label=name)
+    axes.set(xlabel="distance from the nearest edge [m]", ylabel="RMSE [dB]", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    axes.set_title(title, fontsize=10)
+
+
+def plot_spectra(
+    axes: Axes,
+    truth_db: np.ndarray,
+    restored_db: Mapping[str, np.ndarray],
+    *,
+    cell_size_m: float,
+    downsampling: int,
+    title: str = "",
+) -> None:
+    """Draw the power of radio maps over spatial frequency, and the power of their errors.
+
+    Args:
+        axes: Where to draw.
+        truth_db: Path gain [dB], shape ``(n, h, w)``.
+        restored_db: Name of a compression to the maps it gives back [dB], shape ``(n, h, w)``.
+        cell_size_m: Side of a cell [m].
+        downsampling: Cells of a map per cell of the latent, along one side; a line marks the
+            largest frequency that samples so far apart can tell.
+        title: Title of the panel.
+    """
+    frequency, power = _radial_power(truth_db, cell_size_m)
+    axes.plot(frequency, power, color=_TRUTH_COLOUR, linewidth=3, label="truth")
+    for name, values, colour, _ in _styled(restored_db):
+        axes.plot(frequency, _radial_power(values, cell_size_m)[1], color=colour, label=name)
+        _, lost = _radial_power(values - truth_db, cell_size_m)
+        axes.plot(frequency, lost, color=colour, linestyle=":", label=f"{name}: error")
+    limit = 1 / (2 * downsampling * cell_size_m)
+    axes.axvline(limit, color="0.6", linewidth=1, linestyle="--")
+    axes.set(xlabel="spatial frequency [1/m]", ylabel="power [dB² m²]", yscale="log")
+    axes.annotate(
+        "two latent cells",
+        (limit, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, -10),
+        textcoords="offset points",
+        fontsize=8,
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    axes.set_title(title, fontsize=10)
+
+
+def _radial_power(maps: np.ndarray, cell_size_m: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return frequencies [1/m] and the mean power density of square maps there.
+
+    Maps lose their mean and fade out towards the sides (Hann), since their left and right sides
+    do not match. White noise of variance v has the power ``v cell_size_m^2`` at all frequencies.
+    """
+    size = maps.shape[-1]
+    fade = np.outer(np.hanning(size), np.hanning(size))
+    maps = (maps - maps.mean((-2, -1), keepdims=True)) * fade / np.sqrt((fade**2).mean())
+    power = (abs(np.fft.fft2(maps)) ** 2).mean(0) * (cell_size_m / size) ** 2
+    steps = np.fft.fftfreq(size, 1 / size)
+    ring = np.rint(np.hypot(steps[:, None], steps)).astype(int).ravel()
+    mean = np.bincount(ring, power.ravel()) / np.bincount(ring)
+    numbers = np.arange(1, size // 2)
+    return numbers / (size * cell_size_m), mean[numbers]
+
+
+def plot_latents(
+    path_gain_db: np.ndarray, latents: np.ndarray, *, building_mask: np.ndarray
+) -> Figure:
+    """Draw a radio map and the channels of its latent.
+
+    Args:
+        path_gain_db: Path gain [dB], shape ``(h, w)``.
+        latents: Latent of the map, shape ``(c, h / 4, w / 4)``.
+        building_mask: True inside buildings, shape ``(h, w)``.
+
+    Returns:
+        A figure with the map first; all channels share one symmetric colour bar.
+    """
+    columns = 3
+    rows = -(-(1 + len(latents)) // columns)
+    figure = Figure(figsize=(9.0, 2.7 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    plot_radio_map(panels[0], path_gain_db, building_mask=building_mask, title="radio map")
+    limit = float(abs(latents).max())
+    for k, channel in enumerate(latents):
+        axes = panels[1 + k]
+        image = axes.imshow(channel, vmin=-limit, vmax=limit, cmap="PuOr", interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(f"channel {k}", fontsize=10)
+    figure.colorbar(image, ax=panels[1 : 1 + len(latents)], label="latent [1]", shrink=0.85)
+    for axes in panels[1 + len(latents) :]:
+        axes.remove()
+    return figure
+
+
+def plot_latent_histograms(axes: Axes, latents: np.ndarray, *, title: str = "") -> None:
+    """Draw how the values of each latent channel are spread, beside the standard normal density.
+
+    Args:
+        axes: Where to draw.
+        latents: Latents, shape ``(n, c, h, w)``.
+        title: Title of the panel.
+    """
+    limit = max(4.0, float(np.quantile(abs(latents), 0.999)))
+    bounds = np.linspace(-limit, limit, 61)
+    centres = (bounds[1:] + bounds[:-1]) / 2
+    normal = np.exp(-(centres**2) / 2) / np.sqrt(2 * np.pi)
+    axes.fill_between(centres, normal, color="0.85", label="standard normal")
+    channels = {f"channel {k}": values for k, values in enumerate(latents.swapaxes(0, 1))}
+    for name, values, colour, dashes in _styled(channels):
+        density = np.histogram(values, bounds)[0] / values.size / (bounds[1] - bounds[0])
+        axes.plot(centres, density, color=colour, linestyle=dashes, label=name)
+    axes.set(xlabel="latent [1]", ylabel="density [1]", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    axes.set_title(title, fontsize=10)
+
+
+def plot_decoded(maps_db: Mapping[str, np.ndarray], *, columns: int = 3) -> Figure:
+    """Draw decoded radio maps side by side, buildings and all, with one colour bar.
+
+    Args:
+        maps_db: Title to path gain [dB], shape ``(h, w)``.
+        columns: Maps in a row.
+
+    Returns:
+        The figure.
+    """
+    rows = -(-len(maps_db) // columns)
+    figure = Figure(figsize=(2.7 * columns + 1.0, 2.9 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes, (title, values) in zip(panels, maps_db.items(), strict=False):
+        plot_radio_map(axes, values, title=title, colour_bar=False)
+    for axes in panels[len(maps_db) :]:
+        axes.remove()
+    label = f"path gain [dB]; buildings are decoded as {units.FLOOR_DB:g}"
+    figure.colorbar(panels[0].images[0], ax=panels[: len(maps_db)], label=label, shrink=0.85)
+    return figure
