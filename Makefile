@@ -15,20 +15,25 @@ STAMP  := $(VENV)/.stamp
 PYTEST_ARGS ?=
 
 SITE    := _build/html
+PDF     := _build/radiodiff.pdf
 MATHJAX := _build/static/mathjax
+# Touched when a build of the book has ended well, and what it was made of: `make browser-test` and `make pdf` build only
+# if something is newer.
+BUILT   := _build/.built
+SOURCES := _config.yml $(shell find book notebooks radiodiff configs results -type f -not -name '*.ipynb' -not -path '*/__pycache__/*' -not -path '*/.*')
 
 # Chapters run the same for everyone: without the user's own IPython and Jupyter settings, and with or without a home folder.
-test book: export IPYTHONDIR := $(CURDIR)/$(VENV)/var/ipython
-test book: export JUPYTER_CONFIG_DIR := $(CURDIR)/$(VENV)/var/jupyter/config
-test book: export JUPYTER_DATA_DIR := $(CURDIR)/$(VENV)/var/jupyter/data
-test book: export JUPYTER_RUNTIME_DIR := $(CURDIR)/$(VENV)/var/jupyter/runtime
-test book: export MPLCONFIGDIR := $(CURDIR)/$(VENV)/var/matplotlib
+test book linkcheck browser-test: export IPYTHONDIR := $(CURDIR)/$(VENV)/var/ipython
+test book linkcheck browser-test: export JUPYTER_CONFIG_DIR := $(CURDIR)/$(VENV)/var/jupyter/config
+test book linkcheck browser-test: export JUPYTER_DATA_DIR := $(CURDIR)/$(VENV)/var/jupyter/data
+test book linkcheck browser-test: export JUPYTER_RUNTIME_DIR := $(CURDIR)/$(VENV)/var/jupyter/runtime
+test book linkcheck browser-test: export MPLCONFIGDIR := $(CURDIR)/$(VENV)/var/matplotlib
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test notebooks book lint lab clean distclean
+.PHONY: help setup demo test browser-test notebooks book pdf linkcheck chromium lint lab clean distclean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install the package and its tools into .venv; instant when nothing changed
 
@@ -47,16 +52,32 @@ demo: $(STAMP) ## train the small model on simulated maps and show what it predi
 
 test: $(STAMP) ## run all tests and every chapter at its smallest size
 	rm -rf runs/smoke data/sim-smoke
-	$(BIN)/python -m pytest tests --nbval-lax notebooks/ $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests --ignore tests/browser --nbval-lax notebooks/ $(PYTEST_ARGS)
+
+browser-test: $(BUILT) $(PDF) ## use the built book and JupyterLab as a reader does; screenshots in _build/screenshots
+	rm -rf _build/screenshots
+	$(BIN)/python -m pytest tests/browser -n 2 --dist loadfile $(PYTEST_ARGS)
 
 notebooks: $(STAMP) ## write the .ipynb half of every chapter from its .md, without outputs
 	$(BIN)/jupytext --quiet --to ipynb --update notebooks/*.md
 	$(BIN)/nbstripout notebooks/*.ipynb
 
 book: $(STAMP) $(MATHJAX)/tex-chtml.js ## execute the chapters and build the site; a warning is an error
-	rm -rf _build/.jupyter_cache $(SITE) runs/smoke data/sim-smoke
+	rm -rf _build/.jupyter_cache $(BUILT) $(SITE) runs/smoke data/sim-smoke
 	$(BIN)/jupyter-book build . --toc book/_toc.yml -W -n --keep-going --all
+	@touch $(BUILT)
 	@echo "Open $(SITE)/book/intro.html"
+
+$(BUILT): $(SOURCES) | $(STAMP)
+	$(MAKE) book
+
+pdf: $(PDF) ## print the whole book as _build/radiodiff.pdf
+
+$(PDF): $(BUILT) tools/print_pdf.py | chromium
+	$(BIN)/python tools/print_pdf.py $(SITE) $@
+
+linkcheck: $(STAMP) $(MATHJAX)/tex-chtml.js ## ask the web for every outside link of the book
+	$(BIN)/jupyter-book build . --toc book/_toc.yml --builder linkcheck
 
 # The part of MathJax the pages need (script, fonts, TeX macros loaded on demand), so that the site asks nothing of other hosts.
 $(MATHJAX)/tex-chtml.js: $(STAMP)
@@ -65,12 +86,21 @@ $(MATHJAX)/tex-chtml.js: $(STAMP)
 	cp -R "$$from/output/chtml/fonts/woff-v2" $(MATHJAX)/output/chtml/fonts/ && \
 	cp -R "$$from/input/tex/extensions" $(MATHJAX)/input/tex/ && cp "$$from/tex-chtml.js" $@
 
+chromium: ## install Debian's chromium unless a browser of its kind is there
+	@for name in chromium chromium-browser google-chrome; do ! command -v $$name > /dev/null || exit 0; done; \
+	command -v apt-get > /dev/null || { \
+	  echo "No chromium, chromium-browser or google-chrome on the PATH, and no apt-get to install one: install Chromium or Chrome."; \
+	  exit 1; } >&2; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update -q && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium fonts-liberation
+
 lint: $(STAMP) ## check style and format of code and chapters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-lab: $(STAMP) ## open the chapters in JupyterLab
-	$(BIN)/jupyter lab notebooks
+lab: $(STAMP) ## open the chapters in JupyterLab; either half of a chapter opens as a notebook
+	$(BIN)/jupyter lab notebooks --LabApp.app_settings_dir=$(CURDIR)/.binder
 
 clean: ## remove built pages and caches; data/, runs/ and results/ stay
 	rm -rf _build build dist .pytest_cache .ruff_cache

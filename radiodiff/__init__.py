@@ -1,7 +1,8 @@
 """Radio maps of cities by latent diffusion with a constant-drift SDE.
 
 Read the package in this order: `units`, `diffusion`, `models`, `simulate`, `sampler`, `data`,
-`config`, `tasks`, `trainer`, `pipeline`, `evaluate`. The chapters import the names below.
+`config`, `tasks`, `trainer`, `pipeline`, `protocols`, `evaluate`. The chapters import the names
+below.
 """
 
 from radiodiff.config import Config, check_parameters, config_text, load_config, project_path

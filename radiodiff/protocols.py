@@ -6,6 +6,7 @@ which they use. Here a rule is a `Protocol`, the published ones have names (`PRO
 `Score` refuses to be compared with one of another protocol. Chapter: ``notebooks/evaluate``.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -151,15 +152,16 @@ PROTOCOLS: dict[str, Protocol] = {
     )
 }
 
+_rule = functools.partial(Protocol, data_range=None)
 #: Rules for NMSE and RMSE found in the literature and in public code, for one prediction.
 NMSE_RULES: tuple[Protocol, ...] = (
-    Protocol("gray, all cells, ratio of sums", "gray", reduction="dataset"),
-    Protocol("gray, all cells, mean of ratios", "gray"),
-    Protocol("gray, outdoors, ratio of sums", "gray", cells="outdoor", reduction="dataset"),
-    Protocol("thresholded, ratio of sums", "thresholded", reduction="dataset"),
-    Protocol("thresholded, mean of ratios", "thresholded"),
-    Protocol("decibels in the ratio", "decibels", reduction="dataset"),
-    Protocol("linear power", "power", reduction="dataset"),
+    _rule("gray, all cells, ratio of sums", "gray", reduction="dataset"),
+    _rule("gray, all cells, mean of ratios", "gray"),
+    _rule("gray, outdoors, ratio of sums", "gray", cells="outdoor", reduction="dataset"),
+    _rule("thresholded, ratio of sums", "thresholded", reduction="dataset"),
+    _rule("thresholded, mean of ratios", "thresholded"),
+    _rule("decibels in the ratio", "decibels", reduction="dataset"),
+    _rule("linear power", "power", reduction="dataset"),
     Protocol("8-bit arithmetic that wraps", "wrapped", reduction="dataset"),
 )
 

@@ -29,7 +29,7 @@ Callback = Callable[[float, Tensor, Prediction], None]
 
 
 def uniform_schedule(steps: int) -> tuple[float, ...]:
-    """Return ``steps + 1`` equally spaced times from 1 down to 0 (eq. ``schedule``).
+    """Return ``steps + 1`` equally spaced times from 1 down to 0 (eq. ``times``).
 
     Raises:
         ValueError: If ``steps`` is less than 1.

@@ -28,7 +28,7 @@ def labels_in(path: Path) -> list[str]:
 
 
 def cited_in(folder: Path, pattern: str) -> set[str]:
-    """Labels that docstrings below a folder cite, as ``eq. ``label````."""
+    """Labels that docstrings below a folder cite behind "eq."."""
     cited = set()
     for path in folder.rglob(pattern):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -63,17 +63,20 @@ def paragraphs(text: str) -> list[str]:
     return re.split(r"\n\s*\n|\n(?=\s*(?:[-*|]|\d+\.) )", text)
 
 
+#: Roles and code, targets of links, numbers of list items and exercises, years after a month.
+NO_QUANTITY = (
+    r"\{[a-z:-]+\}`[^`]*`|`+[^`]*`+|\]\([^)]*\)|^\s*(\*\*)?\d+\. |(?:Step|Exercise|Solution) \d"
+    r"|(?<=[a-z] )20\d\d\b|8-bit"
+)
+
+
 def typed_numbers(text: str) -> list[str]:
     """Numbers of a text that nothing vouches for: not glued, not cited, no code, not 0 or 1."""
     found = []
     for paragraph in paragraphs(text):
         if "{cite" in paragraph:
             continue
-        plain = re.sub(
-            r"\{[a-z:-]+\}`[^`]*`|`+[^`]*`+|\]\([^)]*\)|^\s*\d+\. |(?<=[a-z] )20\d\d\b",
-            "",
-            paragraph,
-        )
+        plain = re.sub(NO_QUANTITY, "", paragraph)
         found += [
             f"{number!r} in {' '.join(paragraph.split())[:90]!r}"
             for number in re.findall(r"(?<![\w.-])\d[\d.,]*\d|(?<![\w.,-])[2-9]\b(?!D)", plain)
@@ -92,6 +95,7 @@ def typed_numbers(text: str) -> list[str]:
         ("It is 0.02 {cite}`levie2021radiounet`.", False),
         ("RadioMap3DSeer, IRT2 and `size=64` in 3D, $x^2$.", False),
         ("1. one\n2. two", False),
+        ("**Solution 2.** Yes.", False),
         ("```{code-cell} ipython3\nx = 3\n```", False),
         ("$$\nx = 3\n$$ (eq-three)", False),
         ("[a link](https://doi.org/10.1109)", False),

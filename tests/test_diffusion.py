@@ -89,6 +89,65 @@ def test_steps_do_not_change_the_law(steps):
     assert x_0.var().item() == pytest.approx(variance, rel=5 * math.sqrt(2 / count))
 
 
+def test_deterministic_step_keeps_the_pair():
+    """Eq. ``deterministic``: the same x_0 and the same noise at another time."""
+    x_0, noise = standard_normal(SHAPE, seeded(1)), standard_normal(SHAPE, seeded(2))
+    for t, s in ((1.0, 0.5), (0.7, 0.01), (0.3, 0.0)):
+        x_t, x_s = (SDE.perturb(x_0, noise, torch.full((3,), time)) for time in (t, s))
+        moved = SDE.deterministic_step(x_t, Prediction(-x_0, noise), t=t, s=s)
+        assert torch.allclose(moved, x_s, atol=1e-6)
+
+
+def test_small_deterministic_steps_follow_the_velocity():
+    """Eq. ``deterministic`` and eq. ``probability-flow``: one is the other's integral."""
+    x_t, drift, noise = (standard_normal(SHAPE, seeded(k)).double() for k in range(3))
+    prediction, t, step = Prediction(drift, noise), 0.4, 1e-6
+    moved = SDE.deterministic_step(x_t, prediction, t=t, s=t - step)
+    velocity = SDE.velocity(prediction, torch.full((3,), t, dtype=torch.float64))
+    assert torch.allclose((x_t - moved) / step, velocity, atol=1e-5)
+
+
+def mixture(x, t, centre=1.0, spread=0.3):
+    """Log density of x_t, and exact drift and noise, for x_0 normal about ±centre."""
+    t = t.view(-1, 1, 1, 1)
+    a, variance = 1 - t, (1 - t) ** 2 * spread**2 + t
+    log_density = torch.logaddexp(
+        -((x - a * centre) ** 2) / (2 * variance), -((x + a * centre) ** 2) / (2 * variance)
+    ) - torch.log(8 * math.pi * variance).div(2)
+    side = torch.tanh(a * centre * x / variance)
+    x_0 = (a * spread**2 * x + t * centre * side) / variance
+    return log_density, Prediction(-x_0, (x - a * x_0) / t.sqrt())
+
+
+def test_score_is_the_gradient_of_the_log_density():
+    """Eq. ``score``, by automatic differentiation of a mixture's density."""
+    x = standard_normal((4, 1, 3, 3), seeded()).double().requires_grad_()
+    t = torch.tensor([0.05, 0.3, 0.7, 1.0], dtype=torch.float64)
+    log_density, prediction = mixture(x, t)
+    (gradient,) = torch.autograd.grad(log_density.sum(), x)
+    assert torch.allclose(SDE.score(prediction, t), gradient, atol=1e-10)
+
+
+def test_flow_carries_the_density_along():
+    """Eq. ``probability-flow``: p_t changes as its own velocity carries it away."""
+    x = standard_normal((4, 1, 3, 3), seeded()).double().requires_grad_()
+    t = torch.tensor([0.05, 0.3, 0.7, 0.95], dtype=torch.float64).requires_grad_()
+    log_density, prediction = mixture(x, t)
+    times = t.detach()[:, None, None, None].expand_as(x).clone().requires_grad_()
+    slopes = torch.autograd.grad(log_density.sum(), x, retain_graph=True)[0]
+    flat = mixture(x.detach().reshape(-1, 1, 1, 1), times.reshape(-1))[0]
+    change = torch.autograd.grad(flat.sum(), times)[0]
+    velocity = SDE.velocity(prediction, t)
+    (divergence,) = torch.autograd.grad(velocity.sum(), x)
+    assert torch.allclose(change, -divergence - velocity * slopes, atol=1e-9)
+
+
+def test_score_refuses_time_zero():
+    x = torch.zeros(SHAPE)
+    with pytest.raises(ValueError, match="t must be positive, got 0"):
+        SDE.score(Prediction(x, x), torch.tensor([0.5, 0.0, 1.0]))
+
+
 def test_composed_steps_have_the_law_of_one():
     """t → u → s equals t → s in mean and variance, given x_t and x_0 (eq. ``bridge``)."""
     t, u, s, count = 0.9, 0.6, 0.2, 200_000
@@ -105,10 +164,11 @@ def test_composed_steps_have_the_law_of_one():
 
 
 @pytest.mark.parametrize(("t", "s"), [(0.5, 0.5), (0.5, 0.6), (0.5, -0.1), (1.1, 0.5), (0.0, 0.0)])
-def test_reverse_step_refuses_times_out_of_order(t, s):
+@pytest.mark.parametrize("step", [SDE.reverse_step, SDE.deterministic_step])
+def test_steps_refuse_times_out_of_order(step, t, s):
     x = torch.zeros(SHAPE)
     with pytest.raises(ValueError, match="0 <= s < t <= 1"):
-        SDE.reverse_step(x, Prediction(x, x), t=t, s=s)
+        step(x, Prediction(x, x), t=t, s=s)
 
 
 def test_perturb_refuses_times_outside():

@@ -1,5 +1,7 @@
 """Autoencoder losses: known answers, and no silent random network."""
 
+import math
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -11,7 +13,7 @@ from radiodiff.losses import (
     generator_loss,
     reconstruction_error,
 )
-from radiodiff.models import VGG16Features
+from radiodiff.models import DiagonalGaussian, PatchDiscriminator, VGG16Features
 
 
 def test_reconstruction_is_a_sum_over_cells():
@@ -34,6 +36,47 @@ def test_adaptive_weight_is_the_ratio_of_gradients():
     assert weight.item() == pytest.approx(6 / 2.0001)
     assert not weight.requires_grad
     assert adaptive_weight(6 * layer.sum(), 0 * layer.sum(), layer) == 1e4
+
+
+def test_adaptive_weight_makes_both_pulls_equally_strong():
+    """Eq. ``adaptive``: at the decoder's last layer, through a real discriminator."""
+    with torch.random.fork_rng():
+        torch.random.manual_seed(0)
+        decoder, critic = torch.nn.Conv2d(3, 1, 3, padding=1), PatchDiscriminator(width=8).eval()
+        latent, target = torch.randn(2, 3, 32, 32), torch.rand(2, 1, 32, 32)
+    reconstruction = decoder(latent)
+    likelihood = reconstruction_error(reconstruction, target).mean()
+    adversarial = 1e3 * generator_loss(critic(reconstruction))  # so large that 1e-4 is nothing
+    weight = adaptive_weight(likelihood, adversarial, decoder.weight)
+    (pull,) = torch.autograd.grad(likelihood, decoder.weight, retain_graph=True)
+    (push,) = torch.autograd.grad(weight * adversarial, decoder.weight)
+    assert 0 < weight < 1e4
+    assert push.norm().item() == pytest.approx(pull.norm().item(), rel=1e-3)
+
+
+def test_hinge_pulls_only_within_the_margin():
+    """Eq. ``hinge``: the slope is half of one over the count, and 0 beyond the margin."""
+    real = torch.tensor([0.5, 2.0], requires_grad=True)
+    fake = torch.tensor([-3.0, 0.0], requires_grad=True)
+    discriminator_loss(real, fake).backward()
+    assert real.grad.tolist() == [-0.25, 0]
+    assert fake.grad.tolist() == [0, 0.25]
+
+
+def test_kl_of_known_posteriors():
+    """Eq. ``kl``: a mean of 2 costs 2 nat, a narrow one costs its logarithm; all cells count."""
+    zero = torch.zeros(1, 2, 1, 3)
+    assert DiagonalGaussian(zero, zero).kl().tolist() == [0]
+    assert DiagonalGaussian(zero + 2, zero).kl().tolist() == [6 * 2]
+    narrow = DiagonalGaussian(zero, zero + math.log(0.01)).kl().item()
+    assert narrow == pytest.approx(6 * (0.01 - 1 + math.log(100)) / 2, rel=1e-5)
+
+
+def test_posterior_draws_are_mean_plus_noise():
+    """Eq. ``posterior``: noise 1 lands one standard deviation above the mean."""
+    posterior = DiagonalGaussian(torch.full((1, 1, 1, 1), 3.0), torch.full((1, 1, 1, 1), 2.0))
+    drawn = posterior.sample(noise=torch.ones(1, 1, 1, 1))
+    assert drawn.item() == pytest.approx(3 + math.e)
 
 
 @pytest.fixture(scope="module")

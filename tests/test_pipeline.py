@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from radiodiff import units
+from radiodiff.diffusion import ConstantSDE, Prediction
 from radiodiff.models import AutoencoderKL, UNet
 from radiodiff.pipeline import RadioDiffPipeline, map_generators
 
@@ -39,6 +40,46 @@ def test_same_generator_same_map_and_samples_differ(pipeline, mask):
     ]
     assert torch.equal(runs[0].nan_to_num(), runs[1].nan_to_num())
     assert not torch.equal(runs[0][0].nan_to_num(), runs[0][1].nan_to_num())
+
+
+def test_deterministic_maps_depend_on_the_start_alone(pipeline, mask):
+    """The start is drawn first, so one seed gives both ways one start; at one step they agree."""
+
+    def run(steps, stochastic, seed=5):
+        generator = torch.Generator().manual_seed(seed)
+        keywords = {"steps": steps, "stochastic": stochastic, "generator": generator}
+        return pipeline(mask, (20, 30), samples=2, **keywords).nan_to_num()
+
+    assert torch.equal(run(3, False), run(3, False))
+    assert not torch.equal(run(3, False), run(3, False, seed=6))
+    assert not torch.equal(run(3, False), run(3, True))
+    assert torch.allclose(run(1, False), run(1, True), atol=1e-3)
+    condition = torch.zeros(1, 2, 32, 32)
+    start = torch.ones(1, pipeline.config.autoencoder.latent_channels, 8, 8)
+    latents = [
+        pipeline.latents(condition, steps=3, stochastic=False, noise=noise)
+        for noise in ([start], [start, start, start])
+    ]
+    assert torch.equal(*latents)
+
+
+def test_callback_gives_the_trajectory_to_decode(pipeline, mask):
+    steps = []
+    last = pipeline(
+        mask,
+        (20, 30),
+        steps=4,
+        samples=2,
+        generator=torch.Generator().manual_seed(0),
+        callback=lambda *step: steps.append(step),
+    )
+    assert [t for t, _, _ in steps] == [1, 0.75, 0.5, 0.25]
+    assert {x_t.shape for _, x_t, _ in steps} == {steps[0][2].drift.shape}
+    t, x_t, prediction = steps[-1]
+    x_0 = ConstantSDE().predict_x_0(x_t, prediction, torch.full((2,), t))
+    result = ConstantSDE().reverse_step(x_t, Prediction(-x_0, prediction.noise), t=t, s=0)
+    maps = pipeline.path_gain_db(pipeline.decode(result)[:, 0])
+    assert torch.allclose(maps.masked_fill(torch.from_numpy(mask), torch.nan), last, equal_nan=True)
 
 
 def test_map_does_not_depend_on_its_batch(pipeline):

@@ -10,7 +10,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from shapely import Polygon
 
-from radiodiff import units
+from radiodiff import load_config, units
+from radiodiff.config import save_config
 from radiodiff.data import RadioMapSample
 from radiodiff.plots import (
     plot_calibration,
@@ -157,11 +158,13 @@ def test_calibration(has_held_back):
     if has_held_back:
         metrics["held_back"] = [{"transmitter": 5, "rmse_db": 0.5}]
     transmitters, kinds = plot_calibration(metrics).axes
-    heights = [bar.get_height() for bar in transmitters.patches]
-    assert heights == [1.25, 0.5][: 1 + has_held_back]
-    assert [bar.get_height() for bar in kinds.patches] == [2.0]
-    assert [label.get_text() for label in kinds.get_xticklabels()] == ["4+"]
-    assert kinds.get_ylabel() == transmitters.get_ylabel() == "RMSE [dB]"
+    errors = [bar.get_width() for bar in transmitters.patches]
+    assert errors == [1.25, 0.5][: 1 + has_held_back]
+    assert (transmitters.get_legend() is not None) == has_held_back
+    assert [bar.get_width() for bar in kinds.patches] == [2.0]
+    assert [label.get_text() for label in kinds.get_yticklabels()] == ["4+"]
+    assert [text.get_text() for text in kinds.texts] == ["2.00, 1,200 cells"]
+    assert kinds.get_xlabel() == transmitters.get_xlabel() == "RMSE [dB]"
 
 
 def test_value_shares_leave_gray_0_out():
@@ -171,6 +174,8 @@ def test_value_shares_leave_gray_0_out():
     assert stairs.get_data().values == pytest.approx([10, 30, 20])
     assert axes.get_legend().get_texts()[0].get_text() == "DPM (40% at gray 0)"
     assert axes.get_xlabel() == "path gain [dB]"
+    with pytest.raises(ValueError, match="at most 6 variants, got 7"):
+        plot_value_shares({"images": dict.fromkeys("abcdefg", values)})
 
 
 def test_predictions():
@@ -224,8 +229,28 @@ def test_losses(tmp_path):
     with pytest.raises(FileNotFoundError, match="was it trained"):
         plot_losses(tmp_path)
     (tmp_path / "diffusion").mkdir()
-    rows = [{"step": k, "diffusion": 1 / k} for k in (1, 2, 3)]
+    rows = [{"step": k, "diffusion": 1 / k, "learning_rate": 0.1 * k} for k in (1, 2, 3)]
     log = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "diffusion" / "log.jsonl").write_text(log)
-    (axes,) = plot_losses(tmp_path).axes
-    assert axes.lines[0].get_xydata().tolist() == [[1, 1], [2, 0.5], [3, 1 / 3]]
+    with pytest.raises(FileNotFoundError, match=r"config\.yaml"):
+        plot_losses(tmp_path)
+    config = load_config("smoke", "train.ema_start=1 train.ema_decay=0.3")
+    save_config(config, tmp_path / "config.yaml")
+    loss, rate, decay = plot_losses(tmp_path).axes
+    assert loss.lines[0].get_xydata().tolist() == [[1, 1], [2, 0.5], [3, 1 / 3]]
+    assert list(rate.lines[0].get_ydata()) == [row["learning_rate"] for row in rows]
+    assert decay.lines[0].get_xydata().tolist() == [[1, 0], [2, 0], [3, 0.3]]
+    assert loss.get_title() == "diffusion"
+    assert decay.get_xlabel() == "step"
+
+
+@pytest.mark.parametrize(
+    ("losses", "scale"), [((9, 1), "linear"), ((11, 1), "log"), ((11, -1), "linear")]
+)
+def test_losses_that_span_a_decade_are_drawn_on_a_logarithmic_axis(losses, scale, tmp_path):
+    (tmp_path / "autoencoder").mkdir()
+    rows = [{"step": 1 + k, "autoencoder": v, "learning_rate": 1} for k, v in enumerate(losses)]
+    log = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "autoencoder" / "log.jsonl").write_text(log)
+    save_config(load_config("smoke"), tmp_path / "config.yaml")
+    assert plot_losses(tmp_path).axes[0].get_yscale() == scale

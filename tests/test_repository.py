@@ -48,6 +48,7 @@ PUBLIC_MODULES = {
     "radiodiff",
     "radiodiff.data",
     "radiodiff.explorer",
+    "radiodiff.losses",
     "radiodiff.metrics",
     "radiodiff.models",
     "radiodiff.plots",

@@ -25,13 +25,117 @@ def toward(x_0: torch.Tensor):
     return denoiser
 
 
+def gaussian(scale: float):
+    """The best denoiser for latents that are normal with this standard deviation."""
+
+    def denoiser(x_t, t):
+        t = t.view(-1, 1, 1, 1)
+        x_0 = (1 - t) * scale**2 / ((1 - t) ** 2 * scale**2 + t) * x_t
+        return Prediction(-x_0, (x_t - (1 - t) * x_0) / t.sqrt())
+
+    return denoiser
+
+
+def test_uniform_times():
+    """Eq. ``times``: each time is computed by itself, so none drifts (audit D11)."""
+    for steps in (1, 3, 7, 1000):
+        expected = [(steps - k) / steps for k in range(steps + 1)]
+        assert uniform_schedule(steps) == pytest.approx(expected, abs=1e-15)
+        assert uniform_schedule(steps)[0] == 1
+        assert uniform_schedule(steps)[-1] == 0
+
+
+@pytest.mark.parametrize("stochastic", [True, False])
 @pytest.mark.parametrize("schedule", [(1.0, 0.0), (1.0, 0.7, 0.1, 0.0), uniform_schedule(13)])
-def test_exact_denoiser_recovers_x_0(schedule):
+def test_exact_denoiser_recovers_x_0(schedule, stochastic):
     x_0 = standard_normal(SHAPE, torch.Generator().manual_seed(5))
     generator = torch.Generator().manual_seed(0)
     start = standard_normal(SHAPE, generator)
-    result = sample(toward(x_0), schedule, start, generator=generator)
+    result = sample(toward(x_0), schedule, start, stochastic=stochastic, generator=generator)
     assert torch.allclose(result, x_0, atol=1e-5)
+
+
+def test_without_fresh_noise_the_start_decides():
+    """Nothing is drawn, and with exact targets the start's noise stays (eq. ``deterministic``)."""
+    x_0 = standard_normal(SHAPE, torch.Generator().manual_seed(5))
+    start = standard_normal(SHAPE, torch.Generator().manual_seed(0))
+    seen = []
+
+    def run(denoiser, seed):
+        generator = torch.Generator().manual_seed(seed)
+        before = generator.get_state()
+        result = sample(
+            denoiser,
+            uniform_schedule(6),
+            start,
+            stochastic=False,
+            generator=generator,
+            callback=lambda t, x_t, prediction: seen.append((t, x_t)),
+        )
+        assert torch.equal(generator.get_state(), before)
+        return result
+
+    assert torch.allclose(run(toward(x_0), 0), x_0, atol=1e-5)
+    for t, x_t in seen:
+        assert torch.allclose(x_t, (1 - t) * x_0 + t**0.5 * start, atol=1e-5)
+    assert torch.equal(run(gaussian(0.5), 1), run(gaussian(0.5), 2))
+
+
+def test_one_step_is_the_estimate_at_time_1_with_or_without_noise():
+    start = standard_normal(SHAPE, torch.Generator().manual_seed(0))
+
+    def denoiser(x_t, t):
+        return Prediction(0.3 * x_t + 0.1, x_t)  # at time 1 the noise is x_1, whatever the drift
+
+    one = sample(denoiser, (1.0, 0.0), start)
+    assert torch.allclose(one, -0.3 * start - 0.1, atol=1e-6)
+    assert torch.allclose(sample(denoiser, (1.0, 0.0), start, stochastic=False), one, atol=1e-6)
+
+
+def test_many_steps_restore_the_spread_of_the_data_with_or_without_noise():
+    """Latents N(0, 0.5^2) and their best denoiser: one step has no spread, many have the data's."""
+    start = standard_normal((50, 4, 10, 10), torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    spreads = {
+        (steps, stochastic): sample(
+            gaussian(0.5),
+            uniform_schedule(steps),
+            start,
+            stochastic=stochastic,
+            generator=generator,
+        )
+        .std()
+        .item()
+        for steps in (1, 5, 300)
+        for stochastic in (True, False)
+    }
+    for stochastic in (True, False):
+        assert spreads[1, stochastic] == pytest.approx(0, abs=1e-6)
+        assert 0 < spreads[5, stochastic] < 0.5
+        assert spreads[300, stochastic] == pytest.approx(0.5, rel=0.03)
+
+
+def test_bridge_forgets_the_start_as_the_root_of_time():
+    """With exact targets the noise in ``x_t`` correlates with the start by ``sqrt(t)``."""
+    shape = (20, 4, 16, 16)
+    start = standard_normal(shape, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    seen = []
+    sample(
+        toward(torch.zeros(shape)),
+        uniform_schedule(4),
+        start,
+        generator=generator,
+        callback=lambda t, x_t, prediction: seen.append((t, x_t / t**0.5)),
+    )
+    for t, noise in seen:
+        assert (noise * start).mean().item() == pytest.approx(t**0.5, abs=0.03)
+
+
+def test_noise_for_steps_that_draw_none_is_refused():
+    start = torch.ones(SHAPE)
+    with pytest.raises(ValueError, match="steps that draw none"):
+        sample(toward(start), (1.0, 0.5, 0.0), start, stochastic=False, noise=[start])
 
 
 def test_denoiser_is_called_once_a_step():

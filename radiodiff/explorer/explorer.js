@@ -25,8 +25,6 @@ const LONG_STEP = 5; // cells, with Shift
 const GRAB_PX = 28; // a finger this near to the transmitter drags it; elsewhere it scrolls the page
 const PATIENCE_MS = 15000;
 
-let pages = 0; // tells the names of radio buttons apart
-
 // Numbers and bytes
 
 /** Bytes from base64 text, or from the DataView that a widget receives. */
@@ -114,7 +112,8 @@ function createPage(el, tile, host) {
   const isBuilding = ([row, col]) => mask[row * size + col] > 0;
 
   // The elements, in the order in which the keyboard goes through them.
-  const name = `rdx-view-${pages++}`;
+  // Each page in a document may run its own copy of this script: a counter would not be unique.
+  const name = `rdx-view-${Math.random().toString(36).slice(2)}`;
   const views = {};
   const viewList = element("fieldset", { class: "rdx-views" }, element("legend", {}, "Show"));
   for (const [view, { label }] of Object.entries(VIEWS)) {
@@ -352,8 +351,11 @@ function createPage(el, tile, host) {
     unit.textContent = label;
     ticks.replaceChildren();
     for (let value = Math.ceil(low / step) * step; value <= high; value += step) {
-      const isLast = value >= high && quantity === "uncertainty"; // values may lie beyond
-      const tick = element("span", {}, (isLast ? "\u2265\u2009" : "") + number(value, 0));
+      // Errors and spreads may lie beyond the ends of their bars.
+      const isLast = quantity !== "gain" && value >= high;
+      const isFirst = quantity === "error" && value <= low;
+      const sign = isLast ? "\u2265\u2009" : isFirst ? "\u2264\u2009" : "";
+      const tick = element("span", {}, sign + number(value, 0));
       tick.style.left = `${(100 * (value - low)) / (high - low)}%`;
       ticks.append(tick);
     }

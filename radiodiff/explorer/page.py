@@ -119,9 +119,7 @@ def static_page(
             f"row {row}, column {col}"
         )
     data = {
-        "tile": tile_message(
-            grid.building_mask, grid.cell_size_m, samples=grid.samples, note=note
-        ),
+        "tile": tile_message(grid.building_mask, grid.cell_size_m, samples=grid.samples, note=note),
         "threshold_db": threshold_db,
         "start": nearest_transmitter(grid.cells, (row, col)),
         "std_step_db": _STD_STEP_DB,

@@ -79,9 +79,7 @@ class RadioMapExplorer(anywidget.AnyWidget):
         self._grid: TransmitterGrid | None = None
         row, col = transmitter_cell or self._scene.first_cell
         super().__init__(
-            _tile=tile_message(
-                self._scene.building_mask, cell_size_m, samples=samples, note=note
-            ),
+            _tile=tile_message(self._scene.building_mask, cell_size_m, samples=samples, note=note),
             threshold_db=check_threshold(threshold_db),
             transmitter_cell=(int(row), int(col)),
         )

@@ -93,7 +93,7 @@ class Attention(nn.Module):
 
 
 class WindowedCrossAttention(nn.Module):
-    """Lets every condition window look at every feature window.
+    """Lets every condition window look at every feature window (eq. ``relation-attention``).
 
     Queries are the condition averaged over ``query_window`` cells, keys and values the features
     averaged over ``key_window`` cells; the answer is resized to the features and added to a

@@ -451,7 +451,7 @@ class ResidualBlock(nn.Module):
 
 
 class FourierFilter(nn.Module):
-    """Adds a copy of the features whose spatial frequencies are weighted by learned numbers.
+    """Adds a copy of the features, each spatial frequency weighted (eq. ``frequency-filter``).
 
     Args:
         channels: Channels of the input; a multiple of 8.

@@ -52,8 +52,8 @@ def plot_fingerprints(ours: Mapping[str, tuple[float, float]] | None = None) -> 
     span = np.array([pairs[:, 0].min() / 1.4, pairs[:, 0].max() * 1.4])
     for mean_square, name in ((0.05, "thresholded, about 0.05"), (0.10, "gray, about 0.10")):
         axes.plot(span, np.sqrt(mean_square * span), color="0.6", lw=1, zorder=0)
-        place = (span[1], np.sqrt(mean_square * span[1]))
-        axes.annotate(name, place, (-4, 5), textcoords="offset points", ha="right", fontsize=8)
+        place = (span[0], np.sqrt(mean_square * span[0]))
+        axes.annotate(name, place, (0, 14), textcoords="offset points", fontsize=8)
     for number, key in enumerate(dict.fromkeys(row.key for row in PUBLISHED)):
         rows = [row for row in PUBLISHED if row.key == key]
         axes.plot(

@@ -55,6 +55,10 @@ def plot_kl_weight(
         for name, quantities, colour, marker in _styled(found, MARKERS):
             axes.plot(weights, quantities[label], marker, color=colour, label=name)
         axes.set(xscale="log", yscale="log", xlabel="weight of the KL term [1]", ylabel=label)
+        low, high = axes.get_ylim()
+        if high < 30 * low:  # powers of ten alone would leave such an axis without labels
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("{x:g}")
         axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return figure
@@ -117,7 +121,7 @@ def plot_region_errors(errors_db: Mapping[str, Mapping[str, float]]) -> Figure:
     for k, (name, errors, colour, _) in enumerate(_styled(errors_db)):
         places = np.arange(len(regions)) + (k - (len(errors_db) - 1) / 2) * height
         bars = axes.barh(places, [errors[r] for r in regions], height, color=colour, label=name)
-        axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
+        axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
     axes.set_yticks(range(len(regions)), regions)
     axes.invert_yaxis()
     axes.margins(x=0.1)
@@ -231,22 +235,23 @@ def plot_latents(
         building_mask: True inside buildings, shape ``(h, w)``.
 
     Returns:
-        A figure with the map first; all channels share one symmetric colour bar.
+        A figure with the map at the left; all channels share one symmetric colour bar.
     """
-    columns = 3
-    rows = -(-(1 + len(latents)) // columns)
-    figure = Figure(figsize=(9.0, 2.7 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    plot_radio_map(panels[0], path_gain_db, building_mask=building_mask, title="radio map")
+    columns = 2 if len(latents) <= 4 else 4
+    rows = -(-len(latents) // columns)
+    figure = Figure(figsize=(10.5, 4.4), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.1))
+    plot_radio_map(left.subplots(), path_gain_db, building_mask=building_mask, title="radio map")
+    panels = right.subplots(rows, columns, squeeze=False).flatten()
     limit = float(abs(latents).max())
     for k, channel in enumerate(latents):
-        axes = panels[1 + k]
+        axes = panels[k]
         image = axes.imshow(channel, vmin=-limit, vmax=limit, cmap="PuOr", interpolation="nearest")
         axes.set(xticks=[], yticks=[])
         axes.set_title(f"channel {k}", fontsize=10)
-    figure.colorbar(image, ax=panels[1 : 1 + len(latents)], label="latent [1]", shrink=0.85)
-    for axes in panels[1 + len(latents) :]:
-        axes.remove()
+    right.colorbar(image, ax=panels, label="latent [1]", shrink=0.85)
+    for axes in panels[len(latents) :]:
+        axes.set_visible(False)
     return figure
 
 

@@ -74,7 +74,7 @@ def plot_predictions(rows: Sequence[Mapping[str, object]]) -> Figure:
     Returns:
         A figure with one dB colour bar for the maps and one for the errors.
     """
-    figure = Figure(figsize=(7.2, 2.5 * len(rows) + 0.9), layout="constrained")
+    figure = Figure(figsize=(6.2, 2.15 * len(rows) + 0.9), layout="constrained")
     panels = figure.subplots(len(rows), 3, squeeze=False)
     for axes, row in zip(panels, rows, strict=True):
         mask = np.asarray(row["building_mask"])

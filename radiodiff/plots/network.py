@@ -320,7 +320,7 @@ def plot_heads(rows: Mapping[str, Sequence[Tensor | None]], columns: Sequence[st
         A figure whose colours are symmetric about 0.
     """
     figure = Figure(
-        figsize=(1.75 * len(columns) + 0.9, 1.6 * len(rows) + 0.3), layout="constrained"
+        figsize=(1.35 * len(columns) + 0.8, 1.32 * len(rows) + 0.3), layout="constrained"
     )
     panels = figure.subplots(len(rows), len(columns), squeeze=False)
     for line, (label, maps) in zip(panels, rows.items(), strict=True):
@@ -340,7 +340,6 @@ def plot_heads(rows: Mapping[str, Sequence[Tensor | None]], columns: Sequence[st
         line[0].set_ylabel(label, fontsize=10)
         figure.colorbar(image, ax=line, label="[1]", aspect=12, pad=0.02)
     for axes, title in zip(panels[0], columns, strict=True):
-        # An empty place hides its title too.
         axes.set_title(title, fontsize=10)
     return figure
 
@@ -370,7 +369,7 @@ def plot_costs(costs: Sequence[Cost], *, title: str = "") -> Figure:
             length = np.array([of_kind.get(part, (0, 0))[column] / unit for part in parts])
             axes.barh(parts, length, left=start, color=colour, edgecolor="0.25", lw=0.4, label=kind)
             start += length
-        axes.set_xlabel(label)
+        axes.set(xlabel=label, xlim=(0, 1.04 * start.max()))
         axes.grid(axis="x", alpha=0.3)
         axes.set_axisbelow(True)
     panels[0].invert_yaxis()

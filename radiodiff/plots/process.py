@@ -107,7 +107,7 @@ def plot_law_errors(
         axes: Where to draw.
         steps: Steps of the sampler, shape ``(n,)``.
         errors: Name to one error for each number of steps, shape ``(n,)``; six at most.
-        floor: What two draws of the true law differ by; nothing below it means anything.
+        floor: What draws of the true law are away from it; nothing below it means anything.
         ylabel: Error, with its unit.
         title: Title of the panel.
 
@@ -117,7 +117,7 @@ def plot_law_errors(
     styles = _styles(len(errors))
     for (name, values), style, marker in zip(errors.items(), styles, MARKERS, strict=False):
         axes.loglog(steps, values, marker=marker, label=name, **style)
-    axes.axhspan(0, floor, color="0.85", label="two draws of the truth")
+    axes.axhspan(0, floor, color="0.85", label="draws of the true law")
     axes.set(xlabel="steps of the sampler [1]", ylabel=ylabel)
     axes.set_xticks(list(steps), [str(count) for count in steps])
     axes.minorticks_off()
@@ -132,6 +132,7 @@ def plot_over_time(
     curves: Mapping[str, np.ndarray],
     *,
     ylabel: str,
+    xlabel: str = TIME,
     title: str = "",
     yscale: str = "linear",
 ) -> None:
@@ -142,6 +143,7 @@ def plot_over_time(
         times: Times [1], shape ``(n,)``.
         curves: Name to values, shape ``(n,)``; six at most.
         ylabel: What the values are, with their unit.
+        xlabel: Which time it is, with its unit.
         title: Title of the panel.
         yscale: Scale of the values, ``linear`` or ``log``.
 
@@ -150,7 +152,7 @@ def plot_over_time(
     """
     for (name, values), style in zip(curves.items(), _styles(len(curves)), strict=True):
         axes.plot(times, values, linewidth=2, label=name, **style)
-    axes.set(xlabel=TIME, ylabel=ylabel, yscale=yscale, xlim=(0, 1))
+    axes.set(xlabel=xlabel, ylabel=ylabel, yscale=yscale, xlim=(0, 1))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     axes.set_title(title, fontsize=10)

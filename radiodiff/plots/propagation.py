@@ -52,7 +52,10 @@ def plot_gain_over_distance(
     axes.plot(law_m, law_db, "--", color="red", label="line-of-sight law")
     axes.set(xlabel="distance from the transmitter [m]", ylabel="path gain [dB]", xscale="log")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, markerscale=3, loc="lower left")
+    beneath = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2}
+    legend = axes.legend(fontsize=9, markerscale=4, frameon=False, **beneath)
+    for handle in legend.legend_handles:
+        handle.set_alpha(1)
     axes.set_title(title, fontsize=10)
 
 
@@ -70,7 +73,7 @@ def plot_scales() -> Figure:
         ("model range $x = 2g - 1$ [1]", -1.0, 1.0, np.linspace(-1, 1, 5)),
         ("RadioUNet's scale [1]; 0 below", -noise / (1 - noise), 1.0, np.linspace(0, 1, 5)),
     )
-    figure = Figure(figsize=(7.2, 3.8))
+    figure = Figure(figsize=(6.4, 3.8))
     axes = figure.add_axes((0.06, 0.83, 0.88, 0.1))
     extent = (units.FLOOR_DB, units.PEAK_DB, 0, 1)
     axes.imshow(np.linspace(0, 1, 256)[None], extent=extent, aspect="auto", cmap="viridis")
@@ -99,7 +102,7 @@ def plot_calibration(metrics: Mapping[str, Any]) -> Figure:
     rows = [row for row in metrics["bends"] if row["bends"] != "none"]
     fitted, held_back = metrics["transmitters"], metrics.get("held_back", [])
     counts = (len(fitted) + len(held_back), len(rows))
-    figure = Figure(figsize=(6.4, 1.8 + 0.32 * sum(counts)), layout="constrained")
+    figure = Figure(figsize=(6.0, 1.8 + 0.32 * sum(counts)), layout="constrained")
     by_transmitter, by_bends = figure.subplots(2, 1, sharex=True, height_ratios=counts)
     styles = (("used for the fit", COLOURS[0]), ("held back", COLOURS[1]))
     for judged, (label, colour) in zip((fitted, held_back), styles, strict=True):
@@ -140,7 +143,7 @@ def plot_value_shares(report: Mapping[str, Any], *, title: str = "") -> Figure:
     Raises:
         ValueError: If there are more variants than colours.
     """
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    figure = Figure(figsize=(6.0, 3.6), layout="constrained")
     axes = figure.subplots()
     images = report["images"]
     if len(images) > len(COLOURS):

@@ -50,7 +50,7 @@ def plot_trajectory(
         A figure with a column for each time, result and truth last, and one dB colour bar.
     """
     columns = len(times) + 1
-    figure = Figure(figsize=(2.2 * columns, 5.2), layout="constrained")
+    figure = Figure(figsize=(1.8 * columns, 4.7), layout="constrained")
     panels = figure.subplots(2, columns, squeeze=False)
     scene = {
         "building_mask": building_mask,
@@ -260,7 +260,8 @@ def plot_steps(result: Mapping[str, Any]) -> Figure:
         result: Content of ``results/steps/metrics.json``.
 
     Returns:
-        A figure with four panels; bars are the intervals of the file.
+        A figure with four panels; bars are the intervals of the file, in the first for single
+        samples alone.
     """
     figure = Figure(figsize=(9.5, 7.6), layout="constrained")
     panels = figure.subplot_mosaic([["error", "difference"], ["spread", "time"]])
@@ -284,6 +285,8 @@ def plot_steps(result: Mapping[str, Any]) -> Figure:
                 np.array([row[key][k] for row in rows]) for k in ("mean", "low", "high")
             )
             bars = np.stack([mean - low, high - mean]).clip(0)
+            if panel == "error" and several:  # as long as the others: they are of the tiles
+                bars = None
             panels[panel].errorbar(shifted, mean, bars, linewidth=1, elinewidth=0.6, **style)
         if samples == most:
             panels["spread"].plot(calls, [row["spread_db"] for row in rows], **style)

@@ -40,7 +40,7 @@ def plot_losses(run_dir: Path) -> Figure:
     if not logs:
         raise FileNotFoundError(f"{run_dir} holds no log.jsonl of a stage: was it trained?")
     config = load_config(run_dir / "config.yaml")
-    figure = Figure(figsize=(0.6 + 3.3 * len(logs), 5.6), layout="constrained")
+    figure = Figure(figsize=(0.4 + 2.9 * len(logs), 5.4), layout="constrained")
     layout = {"sharex": "col", "squeeze": False, "height_ratios": (3, 1.5, 1.5)}
     columns = figure.subplots(3, len(logs), **layout).T
     for column, (stage, path) in zip(columns, logs.items(), strict=True):
