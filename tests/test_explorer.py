@@ -420,5 +420,19 @@ def test_page_counts_coverage(opened):
     assert text(opened, "uncertainty") == "1.30 dB"
 
 
+def test_pages_of_one_document_choose_their_views_alone(opened):
+    views = opened.get_by_test_id("explorer-view-simulator")
+    views.first.check(force=True)
+    assert views.first.is_checked()
+    assert opened.get_by_test_id("explorer-view-prediction").nth(1).is_checked()
+
+
+def test_number_inputs_step_by_cells(opened):
+    """In the static page a step goes on to the next transmitter that way."""
+    opened.get_by_test_id("explorer-y").first.focus()
+    opened.keyboard.press("ArrowDown")
+    assert shown(opened) == (30, 30)
+
+
 def test_page_fits_a_phone(opened):
     assert opened.evaluate("document.documentElement.scrollWidth") <= 390

@@ -73,12 +73,12 @@ function element(tag, attributes = {}, ...children) {
 }
 
 function numberInput(name, tile) {
-  const extent = tile.size * tile.cell_size_m;
+  const half = tile.cell_size_m / 2;
   return element("input", {
     type: "number",
-    min: 0,
-    max: extent,
-    step: "any",
+    min: half, // steps go from the middle of a cell to that of the next
+    max: tile.size * tile.cell_size_m - half,
+    step: tile.cell_size_m,
     inputmode: "decimal",
     "data-testid": `explorer-${name}`,
     "aria-label": `Transmitter ${name}, in metres`,
@@ -204,7 +204,6 @@ function createPage(el, tile, host) {
       class: "rdx",
       "data-testid": "explorer",
       "data-state": "busy",
-      "data-lm-suppress-shortcuts": "true", // or JupyterLab would take the arrow keys
       "aria-label": "Radio map with a transmitter to move",
     },
     element(
@@ -214,6 +213,9 @@ function createPage(el, tile, host) {
       element("div", { class: "rdx-right" }, viewList, controls),
     ),
   );
+  for (const node of page.querySelectorAll("input, canvas[tabindex]")) {
+    node.dataset.lmSuppressShortcuts = "true"; // or JupyterLab would take the arrow keys
+  }
   if (tile.note) page.append(element("div", { class: "rdx-note" }, tile.note));
   el.replaceChildren(page);
 
@@ -440,10 +442,17 @@ function createPage(el, tile, host) {
     status.textContent = text;
   };
 
+  let typed = ""; // what the inputs were last set to
+  const isEdited = { x: false, y: false };
+
   function showPosition() {
-    const [x, y] = toMetres(state.marker);
-    inputs.x.value = String(Number(x.toFixed(3)));
-    inputs.y.value = String(Number(y.toFixed(3)));
+    const position = toMetres(state.marker);
+    ["x", "y"].forEach((axis, k) => {
+      // A map that arrives late must not overwrite what somebody is typing.
+      if (isEdited[axis] && inputs[axis].matches(":focus")) return;
+      inputs[axis].value = String(Number(position[k].toFixed(3)));
+    });
+    typed = String(position.map((metres) => Number(metres.toFixed(3))));
   }
 
   /** Ask for a cell, or say why it cannot be. */
@@ -537,20 +546,29 @@ function createPage(el, tile, host) {
     }
   });
 
+  function type() {
+    const position = [inputs.x.valueAsNumber, inputs.y.valueAsNumber];
+    isEdited.x = isEdited.y = false;
+    if (!state.frame || String(position) === typed) return;
+    if (position.every((value) => value >= 0 && value <= extent)) {
+      choose(within(toCell(position)), "typing");
+      return;
+    }
+    say(
+      `Expected x and y between 0 and ${number(extent, 0)}\u00a0m; ` +
+        "the transmitter stayed where it was.",
+    );
+    showPosition();
+  }
+
   for (const axis of ["x", "y"]) {
-    inputs[axis].addEventListener("change", () => {
-      if (!state.frame) return;
-      const position = [inputs.x.valueAsNumber, inputs.y.valueAsNumber];
-      if (position.every((value) => value >= 0 && value <= extent)) {
-        choose(within(toCell(position)), "typing");
-        return;
-      }
-      say(
-        `Expected x and y between 0 and ${number(extent, 0)}\u00a0m; ` +
-          "the transmitter stayed where it was.",
-      );
-      showPosition();
+    inputs[axis].addEventListener("input", () => {
+      isEdited[axis] = true;
     });
+    inputs[axis].addEventListener("keydown", (event) => {
+      if (event.key === "Enter") type(); // which is no change for JupyterLab
+    });
+    inputs[axis].addEventListener("change", type);
   }
   slider.addEventListener("input", () => {
     state.threshold = slider.valueAsNumber;
