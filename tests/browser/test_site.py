@@ -42,6 +42,7 @@ READ_PAGE = """() => {
         beyond,
         unrendered: [...article.querySelectorAll('.math')]
             .filter(e => !e.querySelector('mjx-container')).map(e => e.textContent),
+        tex: [...(window.MathJax?.startup.document.math ?? [])].map(item => item.math),
         mathErrors: [...article.querySelectorAll('mjx-merror, [data-mjx-error]')]
             .map(e => e.textContent || e.dataset.mjxError),
         images: [...document.images].map(e => ({
@@ -119,6 +120,7 @@ def faults_of(state: dict) -> list[str]:
     """What a reader would miss on a page."""
     faults = [f"not rendered: {text}" for text in state["unrendered"]]
     faults += [f"error in an equation: {text}" for text in state["mathErrors"]]
+    faults += [f"Markdown in an equation: {tex}" for tex in state["tex"] if "`" in tex]
     if state["overflow"] > 1:
         faults.append(f"{state['overflow']} px beyond the window: {state['beyond']}")
     for found in LEFTOVERS.finditer(state["text"]):
