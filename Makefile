@@ -28,6 +28,8 @@ test book linkcheck browser-test: export JUPYTER_CONFIG_DIR := $(CURDIR)/$(VENV)
 test book linkcheck browser-test: export JUPYTER_DATA_DIR := $(CURDIR)/$(VENV)/var/jupyter/data
 test book linkcheck browser-test: export JUPYTER_RUNTIME_DIR := $(CURDIR)/$(VENV)/var/jupyter/runtime
 test book linkcheck browser-test: export MPLCONFIGDIR := $(CURDIR)/$(VENV)/var/matplotlib
+# Threads that wait for each other sleep instead of spinning: on a busy machine, spinning costs minutes a chapter.
+test book linkcheck browser-test: export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test browser-test notebooks book pdf linkcheck chromium lint lab clean distclean

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from radiodiff.checkpoint import write_atomically
-from radiodiff.experiment import current_commit
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results/benchmarks"
@@ -42,21 +41,23 @@ def main() -> None:
     """Measure the named commands and rewrite the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="+", choices=list(COMMANDS), help="commands to measure")
-    names = parser.parse_args().names
+    parser.add_argument("--clone", type=Path, help="a clone to use (a fresh one)")
+    options = parser.parse_args()
     path = RESULTS / "commands.json"
     rows = json.loads(path.read_text()) if path.is_file() else {}
     with tempfile.TemporaryDirectory() as folder:
-        clone = Path(folder) / "radiodiff"
-        subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-        for name in COMMANDS:
-            if name in names or (name == "setup" and "setup" not in rows):
-                rows[name] = measure(COMMANDS[name], clone)
-                print(name, rows[name], flush=True)
-            elif name == "setup":
+        clone = options.clone
+        if clone is None:
+            clone = Path(folder) / "radiodiff"
+            subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+            if "setup" not in options.names:
                 subprocess.run(["make", "-s", "setup"], cwd=clone, check=True)
-    rows = {name: rows[name] for name in COMMANDS if name in rows}
-    write_atomically(path, json.dumps(rows, indent=1) + "\n")
-    write_atomically(RESULTS / "commands.md", format_commands(rows))
+        for name in (name for name in COMMANDS if name in options.names):
+            rows[name] = measure(COMMANDS[name], clone)
+            print(name, rows[name], flush=True)
+            ordered = {name: rows[name] for name in COMMANDS if name in rows}
+            write_atomically(path, json.dumps(ordered, indent=1) + "\n")
+            write_atomically(RESULTS / "commands.md", format_commands(ordered))
 
 
 def measure(command: str, folder: Path) -> dict[str, Any]:
@@ -73,6 +74,9 @@ def measure(command: str, folder: Path) -> dict[str, Any]:
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
         "sys.exit(done.returncode)"
     )
+    commit = subprocess.run(
+        ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    )
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
@@ -84,7 +88,7 @@ def measure(command: str, folder: Path) -> dict[str, Any]:
         "wall_time_s": round(time.monotonic() - began, 1),
         "peak_memory_mib": round(int(done.stdout.split()[-1]) / 1024),
         "cores": len(os.sched_getaffinity(0)),
-        "commit": current_commit(),
+        "commit": commit.stdout.strip(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -401,14 +401,33 @@ def test_readme_shows_the_demo_as_measured():
     assert used == load_config("demo"), "results/demo is of another configuration: `make demo`"
 
 
+def script(path: str):
+    """A script of the repository as a module."""
+    specification = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module  # dataclasses look their module up
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_table_of_the_commands_is_what_was_measured():
+    stored = json.loads(committed("results/benchmarks/commands.json"))
+    benchmark = script("benchmarks/commands.py")
+    assert benchmark.format_commands(stored) == committed("results/benchmarks/commands.md")
+    assert {name: row["command"] for name, row in stored.items()}.items() <= (
+        benchmark.COMMANDS.items()
+    )
+
+
+def test_published_weights_are_of_the_configuration_that_names_them():
+    stored = json.loads(committed("results/small/metrics.json"))
+    assert build_config(stored["config"]) == load_config("small")
+    assert load_config(ROOT / "results/small/config.yaml") == load_config("small")
+
+
 def test_table_of_the_ablation_is_its_results():
     """The audit page includes the table; nobody typed it."""
-    specification = importlib.util.spec_from_file_location(
-        "ablate_corrections", ROOT / "tools" / "ablate_corrections.py"
-    )
-    tool = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = tool  # dataclasses look their module up
-    specification.loader.exec_module(tool)
+    tool = script("tools/ablate_corrections.py")
     stored = json.loads(committed("results/ablation/metrics.json"))
     assert tool.format_ablation(stored) == committed("results/ablation/table.md")
     assert build_config(stored["config"]) == load_config("ablation")

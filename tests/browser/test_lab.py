@@ -122,10 +122,15 @@ def open_file(page: Page, path: str) -> dict:
     """Open a file as a double click does, and wait for its kernel; returns the notebook."""
     page.goto(f"/lab/tree/{path}?token={TOKEN}&reset")
     page.locator(".jp-Notebook .jp-Cell").first.wait_for()
-    page.evaluate("""async () => {
-        await window.jupyterapp.restored;
-        await window.jupyterapp.shell.currentWidget.sessionContext.ready;
-    }""")
+    # Asked again and again: a promise that is awaited may be lost with what it waits for.
+    page.wait_for_function(
+        """path => {
+            const panel = window.jupyterapp?.shell.currentWidget;
+            return panel?.context?.path === path && panel.sessionContext?.isReady
+                && panel.sessionContext.session?.kernel?.status === 'idle';
+        }""",
+        arg=path,
+    )
     notebook = page.evaluate(READ_NOTEBOOK)
     assert notebook["path"] == path
     return notebook
