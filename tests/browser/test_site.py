@@ -1,5 +1,6 @@
 """The built book, opened from the disk without a network, at the width of a desk and of a phone."""
 
+import importlib
 import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from playwright.sync_api import Locator
 
+from ..test_repository import PUBLIC_MODULES
 from .conftest import CHAPTERS, PAGES, ROOT, SITE, WIDTHS
 
 #: Text that only a reader of a broken page sees.
@@ -240,6 +242,13 @@ def test_every_link_inside_the_site_leads_somewhere():
             elif target in pages and anchor not in pages[target].anchors:
                 faults.append(f"{path.relative_to(SITE)}: {address} has no such anchor")
     assert not faults, "\n".join(sorted(set(faults)))
+
+
+@pytest.mark.parametrize("module", sorted(PUBLIC_MODULES))
+def test_package_page_documents_every_public_name(module):
+    documented = {anchor.split(".")[-1] for anchor in Links(SITE / "book/api.html").anchors}
+    missing = set(importlib.import_module(module).__all__) - documented
+    assert not missing, f"add them to book/api.md: {sorted(missing)}"
 
 
 def test_buttons_open_the_notebook():
