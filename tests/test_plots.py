@@ -174,8 +174,8 @@ def test_value_shares_leave_gray_0_out():
     assert stairs.get_data().values == pytest.approx([10, 30, 20])
     assert axes.get_legend().get_texts()[0].get_text() == "DPM (40% at gray 0)"
     assert axes.get_xlabel() == "path gain [dB]"
-    with pytest.raises(ValueError, match="at most 6 variants, got 7"):
-        plot_value_shares({"images": dict.fromkeys("abcdefg", values)})
+    with pytest.raises(ValueError, match="at most 7 variants, got 8"):
+        plot_value_shares({"images": dict.fromkeys("abcdefgh", values)})
 
 
 def test_predictions():

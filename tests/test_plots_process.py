@@ -70,6 +70,6 @@ def test_curves_differ_in_colour_and_in_dashes():
 
 
 def test_more_curves_than_colours_are_refused():
-    curves = {str(k): TIMES for k in range(7)}
-    with pytest.raises(ValueError, match="at most 6 curves can be told apart, got 7"):
+    curves = {str(k): TIMES for k in range(8)}
+    with pytest.raises(ValueError, match="at most 7 curves can be told apart, got 8"):
         plot_over_time(Figure().subplots(), TIMES, curves, ylabel="")

@@ -1,11 +1,17 @@
-"""Colour maps as tables, for pictures that matplotlib does not draw."""
+"""The colours of all figures, and colour maps for pictures that matplotlib does not draw."""
 
 from typing import Literal
 
 import matplotlib
 import numpy as np
 
-__all__ = ["colour_table"]
+__all__ = ["COLOURS", "DASHES", "MARKERS", "colour_table"]
+
+#: Okabe and Ito's colours, told apart with any colour vision; dashes tell them apart in print.
+#: Source: M. Okabe, K. Ito, *Color Universal Design*.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000", "#56B4E9")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
+MARKERS = ("o", "s", "^", "D", "v", "x", "P")
 
 _COLOUR_MAPS = {"gain": "viridis", "error": "RdBu_r", "uncertainty": "magma"}
 

@@ -7,14 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from radiodiff.plots.colours import COLOURS, MARKERS
 from radiodiff.protocols import fingerprint
 from radiodiff.published import PUBLISHED
 
 __all__ = ["plot_fingerprints", "plot_nmse_rules", "plot_scores", "plot_tile_errors"]
-
-_INK = "#0072b2"
-_MARKS = "os^Dv"
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 
 
 def plot_nmse_rules(nmse: Mapping[str, float]) -> Figure:
@@ -28,7 +25,7 @@ def plot_nmse_rules(nmse: Mapping[str, float]) -> Figure:
     names = list(nmse)
     values = np.array([nmse[name] for name in names])
     axes.hlines(names, values.min() / 2, values, color="0.8")
-    axes.plot(values, names, "o", color=_INK)
+    axes.plot(values, names, "o", color=COLOURS[0])
     for name, value in nmse.items():
         axes.annotate(
             f"{value:.4f}", (value, name), (8, 0), textcoords="offset points", va="center"
@@ -59,8 +56,8 @@ def plot_fingerprints(ours: Mapping[str, tuple[float, float]] | None = None) -> 
         axes.plot(
             [row.nmse for row in rows],
             [row.rmse for row in rows],
-            _MARKS[number],
-            color=_COLOURS[number],
+            MARKERS[number],
+            color=COLOURS[number],
             label=f"printed by {key}",
         )
     for name, (nmse, rmse) in (ours or {}).items():
@@ -85,7 +82,7 @@ def plot_scores(results: Mapping[str, Mapping[str, Any]]) -> Figure:
         for name, metrics in scores.items():
             error = metrics["rmse_db"]
             bars = [[error["value"] - error["low"]], [error["high"] - error["value"]]]
-            colour = _COLOURS[1] if name == next(iter(scores)) else _INK
+            colour = COLOURS[1] if name == next(iter(scores)) else COLOURS[0]
             axes.errorbar(error["value"], name, xerr=bars, fmt="o", color=colour, capsize=4)
         axes.set(title=title, xlabel="RMSE outdoors [dB]", xlim=(0, None))
         axes.invert_yaxis()
@@ -108,7 +105,7 @@ def plot_tile_errors(
     means = {name: errors_db[names == name].mean() for name in dict.fromkeys(tiles)}
     for place, name in enumerate(sorted(means, key=means.get)):
         values = errors_db[names == name]
-        axes.plot(np.full(len(values), place), values, "o", ms=4, alpha=0.6, color=_INK)
+        axes.plot(np.full(len(values), place), values, "o", ms=4, alpha=0.6, color=COLOURS[0])
         axes.plot(place, means[name], "_", ms=14, mew=2, color="black")
     axes.set_xticks(range(len(means)), sorted(means, key=means.get), fontsize=7, rotation=90)
     axes.set(xlabel="tile, in order of its mean", ylabel="RMSE of a map [dB]", title=title)

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from radiodiff import units
+from radiodiff.plots.colours import COLOURS, DASHES, MARKERS
 from radiodiff.plots.maps import plot_difference, plot_kinds, plot_radio_map
-from radiodiff.plots.process import COLOURS, DASHES, MARKERS
 
 __all__ = [
     "plot_compressions",

@@ -20,6 +20,7 @@ from radiodiff.models import (
     filter_response,
     sum_costs,
 )
+from radiodiff.plots.colours import COLOURS
 
 __all__ = [
     "plot_costs",
@@ -31,8 +32,7 @@ __all__ = [
     "plot_unet",
 ]
 
-#: Unlike for the colour-blind too. Source: M. Okabe, K. Ito, *Color Universal Design*.
-_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
+#: Fill of the boxes, by what they do.
 _BOX = {"condition": "#f6e3b4", "way": "#d6e6f2", "filter": "#ecd3e2"}
 
 
@@ -63,7 +63,7 @@ def plot_unet(config: UNetConfig, size: tuple[int, int]) -> Figure:
         line = {"arrowstyle": "-|>", "color": "0.25", "lw": 1.1, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", end, start, arrowprops=line | style)
 
-    relation, skip = {"color": _COLOURS[5]}, {"color": _COLOURS[0], "linestyle": "--"}
+    relation, skip = {"color": COLOURS[1]}, {"color": COLOURS[0], "linestyle": "--"}
     for i in range(levels):
         y = -float(i)
         stride = 4 * 2**i  # an odd side is rounded up in the pyramid and down in the U-Net
@@ -169,7 +169,7 @@ def plot_swin_windows(
         is_shared = shared[0, 0, :, :, None].bool().numpy()
         picture = np.where(is_shared, 0.45 * picture + 0.55 * colour, picture)
     axes.imshow(picture, interpolation="nearest")
-    line = {"colors": _COLOURS[0], "linewidth": 1.3}
+    line = {"colors": COLOURS[0], "linewidth": 1.3}
     for row, column in (labels[1:] != labels[:-1]).nonzero().tolist():
         axes.hlines(
             (row + 1) * token[0] - 0.5,
@@ -241,7 +241,7 @@ def plot_relation_attention(
                     attention.query_cells[1],
                     attention.query_cells[0],
                     fill=False,
-                    edgecolor=_COLOURS[2],
+                    edgecolor=COLOURS[2],
                     linewidth=2.2 if n == 0 else 1.4,
                 )
             )
@@ -300,8 +300,8 @@ def plot_filter_response(filters: Mapping[str, FourierFilter], size: tuple[int, 
         figure.colorbar(image, ax=left, label="mean |K| [1]")
         radius = np.hypot(row, column).ravel()
         lower, middle, upper = spreads[i].reshape(3, -1)
-        right.vlines(radius, lower, upper, color=_COLOURS[4], linewidth=3)
-        right.plot(radius, middle, "o", color=_COLOURS[0], markersize=5)
+        right.vlines(radius, lower, upper, color=COLOURS[3], linewidth=3)
+        right.plot(radius, middle, "o", color=COLOURS[0], markersize=5)
         right.set(xlabel="frequency [cycles per cell]", ylabel="|K| [1]")
         right.set(ylim=(0, 1.05 * max(spread.max() for spread in spreads)))
         right.set_title(f"{name}, channels", fontsize=10)
@@ -364,7 +364,7 @@ def plot_costs(costs: Sequence[Cost], *, title: str = "") -> Figure:
         (panels[1], 1, 1e9, "operations [GFLOP a map]"),
     ):
         start = np.zeros(len(parts))
-        for colour, kind in zip(_COLOURS, kinds, strict=True):
+        for colour, kind in zip(COLOURS, kinds, strict=True):
             of_kind = sum_costs([cost for cost in costs if cost.kind == kind], "part")
             length = np.array([of_kind.get(part, (0, 0))[column] / unit for part in parts])
             axes.barh(parts, length, left=start, color=colour, edgecolor="0.25", lw=0.4, label=kind)

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from radiodiff.plots.colours import COLOURS, DASHES, MARKERS
+
 __all__ = [
     "plot_law",
     "plot_law_errors",
@@ -14,10 +16,6 @@ __all__ = [
 ]
 
 TIME = "diffusion time $t$ [1]"
-#: Okabe and Ito's colours, told apart with any colour vision; dashes tell them apart in print.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
-MARKERS = ("o", "s", "^", "D", "v", "x")
 
 
 def _styles(count: int) -> list[dict[str, Any]]:

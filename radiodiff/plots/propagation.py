@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from radiodiff import units
-from radiodiff.plots.process import COLOURS, DASHES
+from radiodiff.plots.colours import COLOURS, DASHES
 
 __all__ = [
     "plot_calibration",

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from radiodiff.plots.colours import COLOURS
 from radiodiff.plots.maps import plot_radio_map
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
 
 #: Blue, vermilion, green, orange: unlike for the colour-blind too. Source: M. Okabe, K. Ito,
 #: *Color Universal Design*.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#e69f00")
 _BUILDING_COLOUR = "0.55"
 
 
@@ -96,8 +96,8 @@ def plot_cut(
     for sample in samples_db:
         axes.plot(position_m, sample, color="0.7", linewidth=0.7, label=label)
         label = None
-    axes.plot(position_m, samples_db.mean(0), color=_COLOURS[1], label="mean of samples")
-    axes.plot(position_m, one_step_db, color=_COLOURS[0], linestyle="--", label="one step")
+    axes.plot(position_m, samples_db.mean(0), color=COLOURS[1], label="mean of samples")
+    axes.plot(position_m, one_step_db, color=COLOURS[0], linestyle="--", label="one step")
     axes.plot(position_m, truth_db, color="black", linewidth=1.8, label="truth")
     axes.set(xlabel="position along the cut [m]", ylabel="path gain [dB]")
     axes.grid(alpha=0.3)
@@ -168,7 +168,7 @@ def plot_spread_and_error(
     top = 1.05 * max(spread.max(), error.max())
     line = np.array([0, top])
     axes.plot(line, np.sqrt(1 + 1 / len(judged)) * line, "--", color="0.4", label="drawn alike")
-    axes.plot(spread, error, "o-", color=_COLOURS[0], label="measured")
+    axes.plot(spread, error, "o-", color=COLOURS[0], label="measured")
     axes.set(
         xlabel="standard deviation of the samples [dB]",
         ylabel="RMSE of their mean [dB]",
@@ -201,7 +201,7 @@ def plot_coverage(axes: Axes, samples_db: np.ndarray, truth_db: np.ndarray) -> N
         np.mean((ordered[j - 1] <= truth_db) & (truth_db <= ordered[samples - j])) for j in ranks
     ]
     axes.plot([0, 100], [0, 100], "--", color="0.4", label="drawn alike")
-    axes.plot(100 * promised, 100 * np.array(held), "o-", color=_COLOURS[0], label="measured")
+    axes.plot(100 * promised, 100 * np.array(held), "o-", color=COLOURS[0], label="measured")
     axes.set(
         xlabel="interval should hold [% of cells]",
         ylabel="interval holds [% of cells]",
@@ -238,8 +238,8 @@ def plot_averaging(axes: Axes, samples_db: np.ndarray, truth_db: np.ndarray) -> 
         np.mean((samples_db.reshape(samples // k, k, -1).mean(1) - truth_db) ** 2) for k in sizes
     ]
     many = np.geomspace(1, samples, 100)
-    axes.plot(many, limit + variance / many, color=_COLOURS[1], label="$b^2 + v / K$")
-    axes.plot(sizes, measured, "o", color=_COLOURS[0], label="measured")
+    axes.plot(many, limit + variance / many, color=COLOURS[1], label="$b^2 + v / K$")
+    axes.plot(sizes, measured, "o", color=COLOURS[0], label="measured")
     axes.axhline(limit, linestyle="--", color="0.4", label="$b^2$, all of it bias")
     axes.set(
         xlabel="samples averaged, $K$",
@@ -274,7 +274,7 @@ def plot_steps(result: Mapping[str, Any]) -> Figure:
         shifted = calls * 1.06 ** (number - (len(kinds) - 1) / 2)  # bars side by side
         several = samples > 1
         style = {
-            "color": _COLOURS[samplers.index(sampler) % len(_COLOURS)],
+            "color": COLOURS[samplers.index(sampler) % len(COLOURS)],
             "marker": "s" if several else "o",
             "linestyle": "--" if several else "-",
             "markersize": 4,

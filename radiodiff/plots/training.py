@@ -8,7 +8,7 @@ from torch import nn
 
 from radiodiff.config import load_config
 from radiodiff.ema import EMA
-from radiodiff.plots.process import COLOURS
+from radiodiff.plots.colours import COLOURS
 
 __all__ = [
     "plot_losses",
