@@ -47,6 +47,7 @@ READ_PAGE = """() => {
         tex: [...(window.MathJax?.startup.document.math ?? [])].map(item => item.math),
         mathErrors: [...article.querySelectorAll('mjx-merror, [data-mjx-error]')]
             .map(e => e.textContent || e.dataset.mjxError),
+        warnings: [...article.querySelectorAll('.output.stderr')].map(e => e.textContent),
         images: [...document.images].map(e => ({
             name: e.getAttribute('src'), alt: e.getAttribute('alt'), width: e.naturalWidth,
             isFigure: article.contains(e),
@@ -123,6 +124,7 @@ def faults_of(state: dict) -> list[str]:
     faults = [f"not rendered: {text}" for text in state["unrendered"]]
     faults += [f"error in an equation: {text}" for text in state["mathErrors"]]
     faults += [f"Markdown in an equation: {tex}" for tex in state["tex"] if "`" in tex]
+    faults += [f"printed to standard error: {text[:200]}" for text in state["warnings"]]
     if state["overflow"] > 1:
         faults.append(f"{state['overflow']} px beyond the window: {state['beyond']}")
     for found in LEFTOVERS.finditer(state["text"]):
