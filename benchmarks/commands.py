@@ -31,7 +31,6 @@ COMMANDS = {
     "test": "make test",
     "book": "make book",
     "browser-test": "make browser-test",
-    "pdf": "make pdf",
     "small": ".venv/bin/radiodiff train --config small",
     "steps": ".venv/bin/python tools/sweep_steps.py",
 }
