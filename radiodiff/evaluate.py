@@ -326,16 +326,18 @@ def format_table(result: Mapping[str, Any], protocol: str = "city") -> str:
     found = result["protocols"][protocol]
     scale = found["rule"]["scale"]
     first = next(iter(found["scores"]))
-    metrics = [metric for metric in next(iter(found["scores"].values())) if metric != "rmse_db"]
+    has_intervals = "differences" in found
+    # With intervals the error in dB says it all; in gray level it is the same in another unit.
+    hidden = {"rmse_db", "rmse"} if has_intervals else {"rmse_db"}
+    metrics = [name for name in next(iter(found["scores"].values())) if name not in hidden]
     heads = {"nmse": "NMSE", "rmse": f"RMSE [{scale}]", "ssim": "SSIM", "psnr_db": "PSNR [dB]"}
     digits = {"nmse": 4, "rmse": 4, "ssim": 3, "psnr_db": 2}
-    widths = {metric: max(8, len(heads[metric]) + 2) for metric in metrics}
-    has_intervals = "differences" in found
+    widths = {metric: max(8, len(heads[metric]) + 1) for metric in metrics}
     lines = [
         f"{protocol:<18}"
         + f"{'RMSE [dB]':>{21 if has_intervals else 11}}"
         + "".join(f"{heads[metric]:>{widths[metric]}}" for metric in metrics)
-        + ("  difference of RMSE [dB]" if has_intervals else "")
+        + ("  difference [dB]" if has_intervals else "")
     ]
     for method, scores in found["scores"].items():
         error = scores["rmse_db"]
@@ -352,6 +354,8 @@ def format_table(result: Mapping[str, Any], protocol: str = "city") -> str:
         lines.append(line)
     notes = f"{result['maps']} maps of {result['tiles']} tiles. {found['meaning']}"
     if has_intervals:
-        notes += f" Difference: {first} minus the method of the row; an interval below 0 is a gain."
-    lines += textwrap.wrap(notes, width=max(len(lines[0]), 79))
+        notes += (
+            f" Difference: RMSE of {first} minus that of the row; an interval below 0 is a gain."
+        )
+    lines += textwrap.wrap(notes, width=max(map(len, lines)))
     return "\n".join(lines)

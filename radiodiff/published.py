@@ -53,18 +53,21 @@ PUBLISHED: tuple[Published, ...] = tuple(_read())
 
 def format_published() -> str:
     """Return the published numbers as a text table, with the scale that each pair speaks for."""
-    lines = [
-        f"{'method':<11}{'maps':<11}{'NMSE':>7}{'RMSE':>8}{'SSIM':>8}{'PSNR':>7}"
-        f"  {'protocol':<10}{'RMSE²/NMSE':>10}  {'scale':<12}{'sure':<7}source"
-    ]
+    head = (
+        f"  {'method':<11}{'maps':<11}{'NMSE':>7}{'RMSE':>8}{'SSIM':>8}{'PSNR [dB]':>11}"
+        f"{'RMSE²/NMSE':>12}  {'scale':<13}sure"
+    )
+    lines, source = [head], None
     for row in PUBLISHED:
+        if row.key != source:
+            source = row.key
+            lines.append(f"{row.key}, protocol {row.protocol}")
         mean_square = fingerprint(nmse=row.nmse, rmse=row.rmse)
         ssim = "" if row.ssim is None else f"{row.ssim:.4f}"
         psnr = "" if row.psnr_db is None else f"{row.psnr_db:.2f}"
         lines.append(
-            f"{row.method:<11}{row.maps:<11}{row.nmse:>7.4f}{row.rmse:>8.4f}{ssim:>8}{psnr:>7}"
-            f"  {row.protocol:<10}{mean_square:>10.3f}  {likely_scale(mean_square):<12}"
-            f"{row.sure:<7}{row.key}"
+            f"  {row.method:<11}{row.maps:<11}{row.nmse:>7.4f}{row.rmse:>8.4f}{ssim:>8}{psnr:>11}"
+            f"{mean_square:>12.3f}  {likely_scale(mean_square):<13}{row.sure}"
         )
     lines += [f"{name}: {meaning}." for name, meaning in SURE.items()]
     return "\n".join(lines)
