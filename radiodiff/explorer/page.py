@@ -24,7 +24,7 @@ __all__ = [
 #: Path gain above which the page counts a cell as covered, until it is told otherwise [dB].
 DEFAULT_THRESHOLD_DB = -100.0
 #: Ends of the colour bars of error (both ways) and uncertainty [dB]; the error's as in `plots`.
-_ERROR_LIMIT_DB, _UNCERTAINTY_LIMIT_DB = 30.0, 6.0
+_ERROR_LIMIT_DB, _UNCERTAINTY_LIMIT_DB = 30.0, 3.0
 #: One step of a stored standard deviation [dB]; 255 of them are more than maps differ by.
 _STD_STEP_DB = 0.1
 
