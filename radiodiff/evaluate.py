@@ -18,6 +18,7 @@ from radiodiff.data import RadioMapSample
 from radiodiff.pipeline import RadioDiffPipeline, map_generators
 from radiodiff.protocols import PROTOCOLS, MapSums, Protocol, map_sums, reduce_sums
 from radiodiff.simulate import DominantPath, trace_outlines
+from radiodiff.simulate.outlines import clear_round
 
 __all__ = [
     "Baselines",
@@ -128,9 +129,7 @@ def dominant_path_predictor(cell_size_m: float) -> Predictor:
             try:
                 gain = engine(buildings.tobytes(), size).path_gain_db(place_m)
             except ValueError:  # smoothed outlines may reach the transmitter: leave it room
-                row, col = cell
-                room = buildings.copy()
-                room[max(0, row - 1) : row + 2, max(0, col - 1) : col + 2] = False
+                room = clear_round(buildings, cell)
                 gain = engine(room.tobytes(), size).path_gain_db(place_m)
             maps.append(np.nan_to_num(gain, nan=units.FLOOR_DB, neginf=units.FLOOR_DB))
         return torch.from_numpy(np.stack(maps))[:, None]

@@ -61,6 +61,7 @@ __all__ = [
     "check_run",
     "current_commit",
     "default_run_dir",
+    "device_name",
     "evaluate_run",
     "log_progress",
     "make_dataset",
@@ -460,7 +461,7 @@ def evaluate_run(
         "commit": commit,
         "trained_at": sorted({session["commit"] for session in sessions}),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": _device_name(pipeline.device),
+        "device": device_name(pipeline.device),
         "versions": {
             name: version(name) for name in ("radiodiff", "torch", "numpy", "numba", "accelerate")
         }
@@ -643,7 +644,7 @@ def _git(*arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """Return the GPU's name, or the processor's and the number of threads torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

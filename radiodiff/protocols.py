@@ -162,7 +162,7 @@ NMSE_RULES: tuple[Protocol, ...] = (
     _rule("thresholded, mean of ratios", "thresholded"),
     _rule("decibels in the ratio", "decibels", reduction="dataset"),
     _rule("linear power", "power", reduction="dataset"),
-    Protocol("8-bit arithmetic that wraps", "wrapped", reduction="dataset"),
+    _rule("8-bit arithmetic that wraps", "wrapped", reduction="dataset"),
 )
 
 
@@ -289,11 +289,11 @@ def reduce_sums(
         # As the public code: a batch that is not full counts by its maps.
         share = maps / maps.sum()
         return {name: np.array([(column * share).sum()]) for name, column in columns.items()}
-    names = list(dict.fromkeys(tiles))
-    index = np.array([names.index(tile) for tile in tiles])
-    picks = np.arange(len(names))[None]
+    number = {tile: k for k, tile in enumerate(dict.fromkeys(tiles))}
+    index = np.array([number[tile] for tile in tiles])
+    picks = np.arange(len(number))[None]
     if resamples:
-        drawn = rng.integers(0, len(names), size=(resamples, len(names)))
+        drawn = rng.integers(0, len(number), size=(resamples, len(number)))
         picks = np.concatenate([picks, drawn])
     count = np.bincount(index)
     per_tile = {name: np.bincount(index, column) / count for name, column in columns.items()}

@@ -31,7 +31,7 @@ from radiodiff.checkpoint import sha256, write_atomically
 from radiodiff.config import config_text, project_path
 from radiodiff.data import RadioMapSample
 from radiodiff.evaluate import bootstrap_interval
-from radiodiff.experiment import current_commit, make_dataset, show_log
+from radiodiff.experiment import current_commit, device_name, make_dataset, show_log
 from radiodiff.metrics import rmse
 from radiodiff.pipeline import RadioDiffPipeline, map_generators
 
@@ -224,13 +224,6 @@ def rows(
         }
         for k, column in values.rmse_db.items()
     ]
-
-
-def device_name(device: torch.device) -> str:
-    """Return the GPU's name, or the processor's and the number of threads torch uses."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from shapely import Polygon
 from radiodiff import units
 from radiodiff.data.radiomapseer import RadioMapSample, path_gain_db, transmitter_cell
 from radiodiff.simulate import line_of_sight_mask, trace_outlines
+from radiodiff.simulate.outlines import clear_round
 
 __all__ = ["distance_to_m", "region_masks"]
 
@@ -102,11 +103,7 @@ def _seen(
     if buildings is None:
         buildings = trace_outlines(building_mask, cell_size_m)
         if shapely.intersects_xy(shapely.union_all(buildings), *place_m):
-            # Smoothed outlines may reach the transmitter: leave it room.
-            room = building_mask.copy()
-            row, col = cell
-            room[max(0, row - 1) : row + 2, max(0, col - 1) : col + 2] = False
-            buildings = trace_outlines(room, cell_size_m)
+            buildings = trace_outlines(clear_round(building_mask, cell), cell_size_m)
     return line_of_sight_mask(buildings, place_m, size, cell_size_m)
 
 

@@ -213,7 +213,8 @@ class Scene:
         mean_db, std_db = self._predict(np.asarray(cells))
         truth_db = np.stack([self._simulate(cell) for cell in cells])
         outdoors = torch.from_numpy(~self.building_mask).expand(len(cells), 1, -1, -1)
-        error_db = rmse(torch.from_numpy(mean_db)[:, None], _batch(truth_db), outdoors)
+        predicted, simulated = (torch.from_numpy(x)[:, None] for x in (mean_db, truth_db))
+        error_db = rmse(predicted, simulated, outdoors)
         return TransmitterGrid(
             building_mask=self.building_mask,
             cell_size_m=self.cell_size_m,
@@ -250,11 +251,6 @@ class Scene:
         path_gain_db[np.isnan(path_gain_db)] = units.FLOOR_DB
         path_gain_db[self.building_mask] = np.nan
         return path_gain_db.clip(units.FLOOR_DB, units.PEAK_DB).astype(np.float32)
-
-
-def _batch(maps: np.ndarray) -> torch.Tensor:
-    """Return maps ``(n, h, w)`` as a tensor ``(n, 1, h, w)``."""
-    return torch.from_numpy(maps)[:, None]
 
 
 def predict_grid(

@@ -28,7 +28,7 @@ _TRUTH_COLOUR = "0.3"
 def _styled(
     values: Mapping[str, Any], looks: Sequence[Any] = DASHES
 ) -> Iterator[tuple[str, Any, str, Any]]:
-    """Yield each name and value with a colour and a look; after six they come again."""
+    """Yield each name and value with a colour and a look; used up, they begin anew."""
     for k, (name, value) in enumerate(values.items()):
         yield name, value, COLOURS[k % len(COLOURS)], looks[k % len(looks)]
 

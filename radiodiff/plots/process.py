@@ -104,7 +104,7 @@ def plot_law_errors(
     Args:
         axes: Where to draw.
         steps: Steps of the sampler, shape ``(n,)``.
-        errors: Name to one error for each number of steps, shape ``(n,)``; six at most.
+        errors: Name to one error for each number of steps, shape ``(n,)``; no more than `COLOURS`.
         floor: What draws of the true law are away from it; nothing below it means anything.
         ylabel: Error, with its unit.
         title: Title of the panel.
@@ -139,7 +139,7 @@ def plot_over_time(
     Args:
         axes: Where to draw.
         times: Times [1], shape ``(n,)``.
-        curves: Name to values, shape ``(n,)``; six at most.
+        curves: Name to values, shape ``(n,)``; no more than `COLOURS`.
         ylabel: What the values are, with their unit.
         xlabel: Which time it is, with its unit.
         title: Title of the panel.

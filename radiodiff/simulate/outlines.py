@@ -20,6 +20,7 @@ from shapely import Polygon
 
 __all__ = [
     "RADIOMAPSEER_SHIFT_CELLS",
+    "clear_round",
     "dataset_outlines",
     "read_antennas",
     "read_outlines",
@@ -138,6 +139,22 @@ def trace_outlines(building_mask: np.ndarray, cell_size_m: float) -> list[Polygo
     outlines = shapely.get_parts(shapely.union_all(smooth))
     scaled = shapely.transform(outlines, lambda points: points * cell_size_m)
     return [part for part in scaled if part.geom_type == "Polygon"]
+
+
+def clear_round(building_mask: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
+    """Return a raster without buildings in a cell and the eight around it.
+
+    `trace_outlines` smooths walls, so they may reach over a transmitter close to them; traced from
+    this raster they leave it room.
+
+    Args:
+        building_mask: Cells inside buildings, bool, shape ``(size, size)``.
+        cell: ``(row, col)`` of the transmitter.
+    """
+    row, col = cell
+    room = building_mask.copy()
+    room[max(0, row - 1) : row + 2, max(0, col - 1) : col + 2] = False
+    return room
 
 
 def _read_list(path: Path) -> list[Any]:
