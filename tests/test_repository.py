@@ -30,7 +30,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 #: A module imports only from rows above its own, or from its own sub-package.
 ROWS = [
     {"units", "workers"},
-    {"diffusion", "ema", "metrics", "models", "simulate"},
+    {"diffusion", "ema", "metrics", "models", "scene", "simulate"},
     {"losses", "sampler", "data"},
     {"config", "checkpoint", "protocols"},
     {"pipeline", "published", "reference"},
