@@ -8,7 +8,6 @@ below.
 from radiodiff.config import Config, check_parameters, config_text, load_config, project_path
 from radiodiff.diffusion import ConstantSDE, DiffusionConfig, Prediction, diffusion_loss, predict
 from radiodiff.evaluate import format_table
-from radiodiff.experiment import default_run_dir, evaluate_run, make_dataset, show_log, train_run
 from radiodiff.pipeline import RadioDiffPipeline
 from radiodiff.protocols import (
     NMSE_RULES,
@@ -22,6 +21,7 @@ from radiodiff.protocols import (
     reduce_sums,
 )
 from radiodiff.published import PUBLISHED, format_published
+from radiodiff.runs.train import default_run_dir, evaluate_run, make_dataset, show_log, train_run
 from radiodiff.sampler import sample, uniform_schedule
 
 __version__ = "0.1.0"

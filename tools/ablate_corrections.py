@@ -36,11 +36,11 @@ from radiodiff.config import Config, config_text, load_config, project_path, sav
 from radiodiff.data import split_maps
 from radiodiff.diffusion import DiffusionConfig
 from radiodiff.evaluate import evaluate, model_predictor
-from radiodiff.experiment import current_commit, make_dataset, show_log, train_run
 from radiodiff.metrics import rmse
 from radiodiff.models import AutoencoderKL, SwinConfig, SwinEncoder, UNet
 from radiodiff.pipeline import RadioDiffPipeline
 from radiodiff.protocols import PROTOCOLS
+from radiodiff.runs.train import current_commit, make_dataset, show_log, train_run
 from radiodiff.tasks import DiffusionTask
 
 logger = logging.getLogger("radiodiff.ablation")

@@ -21,7 +21,11 @@ from radiodiff.data import (
 )
 from radiodiff.data.splits import read_manifest
 from radiodiff.evaluate import format_table
-from radiodiff.experiment import (
+from radiodiff.plots import plot_sample
+from radiodiff.protocols import PROTOCOLS
+from radiodiff.reference import PROFILES, export_run, import_run, read_reference_config
+from radiodiff.reference_training import train_reference_run
+from radiodiff.runs.train import (
     current_commit,
     default_run_dir,
     evaluate_run,
@@ -30,10 +34,6 @@ from radiodiff.experiment import (
     show_log,
     train_run,
 )
-from radiodiff.plots import plot_sample
-from radiodiff.protocols import PROTOCOLS
-from radiodiff.reference import PROFILES, export_run, import_run, read_reference_config
-from radiodiff.reference_training import train_reference_run
 from radiodiff.simulate import CITY_NAMES, VARIANTS, simulate_dataset, simulate_outlines
 from radiodiff.trainer import NonFiniteLossError, process_state
 

@@ -640,7 +640,7 @@ def current_commit() -> str:
 
 def _git(*arguments: str) -> str:
     """Return what git prints in the project's root."""
-    command = ["git", "-C", str(Path(__file__).resolve().parents[1]), *arguments]
+    command = ["git", "-C", str(Path(__file__).resolve().parents[2]), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
