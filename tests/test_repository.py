@@ -29,7 +29,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 #: A module imports only from rows above its own, or from its own sub-package.
 ROWS = [
-    {"units", "workers"},
+    {"files", "units", "workers"},
     {"diffusion", "ema", "metrics", "models", "simulate"},
     {"losses", "sampler", "data"},
     {"config", "checkpoint", "protocols"},
