@@ -5,9 +5,10 @@ Read the package in this order: `units`, `diffusion`, `models`, `simulate`, `sam
 below.
 """
 
-from radiodiff.config import Config, check_parameters, config_text, load_config, project_path
+from radiodiff.config import Config, check_parameters, config_text, load_config
 from radiodiff.diffusion import ConstantSDE, DiffusionConfig, Prediction, diffusion_loss, predict
 from radiodiff.evaluate import format_table
+from radiodiff.files import project_path
 from radiodiff.pipeline import RadioDiffPipeline
 from radiodiff.protocols import (
     NMSE_RULES,

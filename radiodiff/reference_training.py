@@ -15,9 +15,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from radiodiff.checkpoint import newest_checkpoint, save_content, sha256, write_atomically
+from radiodiff.checkpoint import newest_checkpoint, save_content
 from radiodiff.config import Config, ConfigError
 from radiodiff.ema import EMA
+from radiodiff.files import sha256, write_atomically
 from radiodiff.reference import (
     R25,
     UNET_PREFIX,

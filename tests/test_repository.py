@@ -29,15 +29,17 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 #: A module imports only from rows above its own, or from its own sub-package.
 ROWS = [
-    {"units", "workers"},
-    {"diffusion", "ema", "metrics", "models", "scene", "simulate"},
-    {"losses", "sampler", "data"},
-    {"config", "checkpoint", "protocols"},
-    {"pipeline", "published", "reference"},
-    {"tasks"},
-    {"trainer", "evaluate", "plots"},
-    {"runs", "explorer"},
-    {"reference_training"},
+    {"files", "progress", "provenance", "settings", "units", "workers"},
+    {"ema", "geo", "models", "processes", "scene"},
+    {"losses", "sampler", "simulate"},
+    {"conditions"},
+    {"checkpoint", "data"},
+    {"config"},
+    {"predictors"},
+    {"scoring", "tasks"},
+    {"explorer", "planning", "plots", "trainer"},
+    {"runs"},
+    {"reference"},
     {"cli", "__main__"},
 ]
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}

@@ -31,11 +31,12 @@ from scipy.stats import t
 from torch.utils.data import DataLoader
 
 from radiodiff import units
-from radiodiff.checkpoint import load_weights, write_atomically
-from radiodiff.config import Config, config_text, load_config, project_path, save_config
+from radiodiff.checkpoint import load_weights
+from radiodiff.config import Config, config_text, load_config, save_config
 from radiodiff.data import split_maps
 from radiodiff.diffusion import DiffusionConfig
 from radiodiff.evaluate import evaluate, model_predictor
+from radiodiff.files import project_path, write_atomically
 from radiodiff.metrics import rmse
 from radiodiff.models import AutoencoderKL, SwinConfig, SwinEncoder, UNet
 from radiodiff.pipeline import RadioDiffPipeline

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from radiodiff import __version__
-from radiodiff.config import DataConfig, load_config, load_simulate_config, project_path
+from radiodiff.config import DataConfig, load_config, load_simulate_config
 from radiodiff.data import (
     DatasetError,
     RadioMapSeer,
@@ -21,6 +21,7 @@ from radiodiff.data import (
 )
 from radiodiff.data.splits import read_manifest
 from radiodiff.evaluate import format_table
+from radiodiff.files import project_path
 from radiodiff.plots import plot_sample
 from radiodiff.protocols import PROTOCOLS
 from radiodiff.reference import PROFILES, export_run, import_run, read_reference_config
