@@ -15,6 +15,7 @@ from radiodiff.simulate.cities import (
     procedural_tile,
     rasterize,
 )
+from radiodiff.simulate.config import SimulateConfig
 from radiodiff.simulate.dataset import (
     VARIANTS,
     Variant,
@@ -23,12 +24,14 @@ from radiodiff.simulate.dataset import (
     simulate_outlines,
 )
 from radiodiff.simulate.dominant_path import DominantPath, DominantPathConstants, PathMap
+from radiodiff.simulate.occlusion import occlusion_m, raster_line_of_sight
 from radiodiff.simulate.outlines import (
     dataset_outlines,
     read_antennas,
     read_outlines,
     trace_outlines,
 )
+from radiodiff.simulate.raster import raster_gain_db
 from radiodiff.simulate.ray_tracing import RayTracing, RayTracingConstants
 from radiodiff.simulate.visibility import line_of_sight_mask
 
@@ -42,6 +45,7 @@ __all__ = [
     "PathMap",
     "RayTracing",
     "RayTracingConstants",
+    "SimulateConfig",
     "Variant",
     "car_loss_db",
     "city_of_map",
@@ -49,9 +53,12 @@ __all__ = [
     "dataset_outlines",
     "line_of_sight_mask",
     "load_city",
+    "occlusion_m",
     "place_cars",
     "place_transmitters",
     "procedural_tile",
+    "raster_gain_db",
+    "raster_line_of_sight",
     "rasterize",
     "read_antennas",
     "read_outlines",
