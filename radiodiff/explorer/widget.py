@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -12,11 +11,10 @@ from shapely import Polygon
 
 from radiodiff.explorer.grid import Scene, TransmitterGrid
 from radiodiff.explorer.page import DEFAULT_THRESHOLD_DB, check_threshold, tile_message
+from radiodiff.explorer.script import join_modules, source
 from radiodiff.pipeline import RadioDiffPipeline
 
 __all__ = ["RadioMapExplorer"]
-
-_HERE = Path(__file__).parent
 
 
 class RadioMapExplorer(anywidget.AnyWidget):
@@ -46,8 +44,8 @@ class RadioMapExplorer(anywidget.AnyWidget):
             moved; likewise for a threshold set later.
     """
 
-    _esm = _HERE / "explorer.js"
-    _css = _HERE / "explorer.css"
+    _esm = join_modules("widget.mjs")
+    _css = source("explorer.css")
 
     # The default is no cell of a tile, so that the first one counts as a move too.
     transmitter_cell = traitlets.Tuple(
