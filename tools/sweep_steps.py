@@ -30,10 +30,9 @@ from radiodiff import units
 from radiodiff.checkpoint import sha256, write_atomically
 from radiodiff.config import config_text, project_path
 from radiodiff.data import RadioMapSample
-from radiodiff.evaluate import bootstrap_interval
 from radiodiff.experiment import current_commit, device_name, make_dataset, show_log
-from radiodiff.metrics import rmse
 from radiodiff.pipeline import RadioDiffPipeline, map_generators
+from radiodiff.scoring import bootstrap_interval, rmse
 
 logger = logging.getLogger("radiodiff.steps")
 
