@@ -5,10 +5,11 @@ Read the package in this order: `units`, `diffusion`, `models`, `simulate`, `sam
 below.
 """
 
-from radiodiff.config import Config, check_parameters, config_text, load_config, project_path
+from radiodiff.config import Config, check_parameters, config_text, load_config
 from radiodiff.diffusion import ConstantSDE, DiffusionConfig, Prediction, diffusion_loss, predict
-from radiodiff.experiment import default_run_dir, evaluate_run, make_dataset, show_log, train_run
+from radiodiff.files import project_path
 from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.runs.train import default_run_dir, evaluate_run, make_dataset, show_log, train_run
 from radiodiff.sampler import sample, uniform_schedule
 from radiodiff.scoring import (
     NMSE_RULES,

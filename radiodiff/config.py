@@ -3,7 +3,6 @@
 import ast
 import dataclasses
 import difflib
-import os
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import yaml
 from radiodiff.data import Simulation, Splits
 from radiodiff.data.radiomapseer import check_choices
 from radiodiff.diffusion import DiffusionConfig
+from radiodiff.files import project_path, project_root, write_atomically
 from radiodiff.models import AutoencoderConfig, UNetConfig
 from radiodiff.sampler import reference_schedule
 from radiodiff.simulate import Variant
@@ -34,7 +34,6 @@ __all__ = [
     "config_text",
     "load_config",
     "load_simulate_config",
-    "project_path",
     "save_config",
 ]
 
@@ -346,29 +345,6 @@ class Config:
         return given == taken or (given, taken) == (2, 3)
 
 
-def project_root() -> Path:
-    """Return the checkout: the nearest folder with ``configs/`` above here or above the package.
-
-    Raises:
-        FileNotFoundError: If neither lies inside a checkout of the project.
-    """
-    for start in (Path.cwd(), Path(__file__).resolve().parent):
-        for folder in (start, *start.parents):
-            if (folder / "configs").is_dir() and (folder / "pyproject.toml").is_file():
-                return folder
-    raise FileNotFoundError("no folder with configs/ and pyproject.toml above the working folder")
-
-
-def project_path(path: str | Path) -> Path:
-    """Return a path of the project as seen from the working folder; an absolute one as it is.
-
-    So ``data/cities`` is the same folder for a chapter, which runs in ``notebooks/``, and for a
-    command at the top, and no printed path names the machine.
-    """
-    path = Path(path)
-    return path if path.is_absolute() else Path(os.path.relpath(project_root() / path))
-
-
 def load_config(source: str | Path, overrides: Sequence[str] | str = ()) -> Config:
     """Read a configuration and apply overrides.
 
@@ -451,10 +427,7 @@ def config_text(config: Any) -> str:
 
 def save_config(config: Config, path: Path) -> None:
     """Write a resolved configuration as YAML; the file is old or new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(config_text(config))
-    temporary.replace(path)
+    write_atomically(path, config_text(config))
 
 
 def check_parameters(cells: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from radiodiff.checkpoint import read_tensors
-from radiodiff.config import Config, project_path
+from radiodiff.config import Config
 from radiodiff.data import RadioMapSample, network_condition
 from radiodiff.diffusion import (
     ConstantSDE,
@@ -22,6 +22,7 @@ from radiodiff.diffusion import (
     scale_latents,
     standard_normal,
 )
+from radiodiff.files import project_path
 from radiodiff.losses import (
     PerceptualLoss,
     adaptive_weight,

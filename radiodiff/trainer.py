@@ -31,6 +31,7 @@ from radiodiff.checkpoint import load_checkpoint, newest_checkpoint, save_checkp
 from radiodiff.config import TrainConfig
 from radiodiff.data import GrayBatch, GrayBatches, RadioMapSample, to_samples
 from radiodiff.ema import EMA
+from radiodiff.files import write_atomically
 from radiodiff.tasks import Task
 
 __all__ = [
@@ -434,7 +435,7 @@ class _Loop:
                     kept.append(line)
             except ValueError:  # the line being written when the run was killed
                 continue
-        path.write_text("".join(kept))
+        write_atomically(path, "".join(kept))
 
     def _write_samples(self, writer: SummaryWriter | None) -> None:
         """Write a grid of truth (top) and network output (bottom) as PNG and to TensorBoard."""

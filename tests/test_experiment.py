@@ -15,11 +15,11 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from radiodiff import RadioDiffPipeline
-from radiodiff.cli import main
+from radiodiff.cli.main import main
 from radiodiff.config import ConfigError, load_config
 from radiodiff.data import DatasetError, RadioMap3DSeer, RadioMapSeer
-from radiodiff.experiment import evaluate_run, make_dataset, sample_run, train_run
 from radiodiff.predictors import Baselines
+from radiodiff.runs.train import evaluate_run, make_dataset, sample_run, train_run
 from radiodiff.scoring import PROTOCOLS, score_maps
 
 from .conftest import ROOT, write_radiomap3dseer, write_radiomapseer, write_variants
@@ -251,7 +251,7 @@ def test_a_variant_trains_and_is_scored(tiny, tmp_path):
 
 def test_symmetries_are_for_training_alone(tiny, tmp_path, monkeypatch):
     """The optimizer sees all eight; the dataset of statistics and baselines is as it is."""
-    import radiodiff.experiment as module
+    import radiodiff.runs.train as module
 
     seen = []
     train = module.train

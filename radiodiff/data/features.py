@@ -6,12 +6,14 @@ part of the answer, as in the public RadioDiff-k² code; its scores are those of
 
 import hashlib
 import logging
-import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+from radiodiff.files import write_atomically
 
 __all__ = ["FeatureCache", "k2_map"]
 
@@ -115,10 +117,8 @@ def _read(path: Path) -> tuple[str, np.ndarray] | None:
 
 
 def _write(path: Path, key: str, gray: np.ndarray) -> None:
-    """Write a map with its digest; the file is complete or absent under its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write a map with its digest."""
     note = PngInfo()
     note.add_text("made-from", key)
-    Image.fromarray(gray).save(temporary, format="PNG", pnginfo=note)
-    temporary.replace(path)
+    save = partial(Image.fromarray(gray).save, format="PNG", pnginfo=note)
+    write_atomically(path, save, use_fsync=False)

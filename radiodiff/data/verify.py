@@ -7,7 +7,6 @@ ToA Radio Maps*, arXiv:2212.11777). Nothing in a folder makes the check stop: wh
 read is a fault and has a name in the report.
 """
 
-import hashlib
 import io
 import json
 import os
@@ -31,6 +30,7 @@ from radiodiff.data.images import DatasetError
 from radiodiff.data.packed import FOLDER as PACKED
 from radiodiff.data.packed import PackedImages
 from radiodiff.data.splits import Splits, read_manifest, split_overlap, split_parts
+from radiodiff.files import sha256
 from radiodiff.simulate.dataset import VARIANTS
 from radiodiff.simulate.outlines import dataset_outlines, read_antennas
 from radiodiff.simulate.visibility import line_of_sight_mask
@@ -289,9 +289,7 @@ def check_digests(
         try:
             if not stat.S_ISREG((root / name).stat().st_mode):
                 raise OSError("is no regular file")  # to open a pipe would wait for ever
-            with (root / name).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != match[1].decode():
+            if sha256(root / name) != match[1].decode():
                 fault = f"is not the file that {DIGESTS} lists"
                 faults.append({"file": _printable(name), "fault": fault})
         except FileNotFoundError:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from radiodiff import __version__
-from radiodiff.config import DataConfig, load_config, load_simulate_config, project_path
+from radiodiff.config import DataConfig, load_config, load_simulate_config
 from radiodiff.data import (
     DatasetError,
     RadioMapSeer,
@@ -20,7 +20,11 @@ from radiodiff.data import (
     verify_dataset,
 )
 from radiodiff.data.splits import read_manifest
-from radiodiff.experiment import (
+from radiodiff.files import project_path
+from radiodiff.plots import plot_sample
+from radiodiff.reference import PROFILES, export_run, import_run, read_reference_config
+from radiodiff.reference_training import train_reference_run
+from radiodiff.runs.train import (
     current_commit,
     default_run_dir,
     evaluate_run,
@@ -29,9 +33,6 @@ from radiodiff.experiment import (
     show_log,
     train_run,
 )
-from radiodiff.plots import plot_sample
-from radiodiff.reference import PROFILES, export_run, import_run, read_reference_config
-from radiodiff.reference_training import train_reference_run
 from radiodiff.scoring import PROTOCOLS, format_table
 from radiodiff.simulate import CITY_NAMES, VARIANTS, simulate_dataset, simulate_outlines
 from radiodiff.trainer import NonFiniteLossError, process_state

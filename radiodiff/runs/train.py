@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -19,15 +20,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from radiodiff import units
-from radiodiff.checkpoint import load_weights, newest_checkpoint, sha256, write_atomically
-from radiodiff.config import (
-    Config,
-    ConfigError,
-    EvaluateConfig,
-    load_config,
-    project_path,
-    save_config,
-)
+from radiodiff.checkpoint import load_weights, newest_checkpoint
+from radiodiff.config import Config, ConfigError, EvaluateConfig, load_config, save_config
 from radiodiff.data import (
     DatasetError,
     EdgeDataset,
@@ -41,6 +35,7 @@ from radiodiff.data import (
     transmitter_cell,
 )
 from radiodiff.data.splits import read_manifest
+from radiodiff.files import project_path, remove_temporaries, sha256, write_atomically
 from radiodiff.models import AutoencoderKL, UNet, parameter_count
 from radiodiff.pipeline import RadioDiffPipeline
 from radiodiff.plots import plot_predictions
@@ -221,6 +216,7 @@ def train_run(
     began = time.monotonic()
     dataset = make_dataset(config, "train")
     if state.is_main_process:
+        remove_temporaries(run_dir)
         save_config(config, run_dir / "config.yaml")
         if newest != last:
             _record_session(run_dir, time.monotonic() - began)
@@ -560,9 +556,8 @@ def sample_run(
     for batch in DataLoader(Subset(dataset, left), batch_size=batch_size):
         gray = _drawn_gray(pipeline, batch, settings).clamp(0, 1)[:, 0]
         for name, picture in zip(batch.name, (255 * gray + 0.5).byte().numpy(), strict=True):
-            temporary = out_dir / f"{name}.png.tmp"
-            Image.fromarray(picture).save(temporary, format="PNG")
-            temporary.replace(out_dir / f"{name}.png")
+            save = partial(Image.fromarray(picture).save, format="PNG")
+            write_atomically(out_dir / f"{name}.png", save)
         done += len(batch.name)
         report(done, len(names))
     return out_dir
@@ -638,7 +633,7 @@ def current_commit() -> str:
 
 def _git(*arguments: str) -> str:
     """Return what git prints in the project's root."""
-    command = ["git", "-C", str(Path(__file__).resolve().parents[1]), *arguments]
+    command = ["git", "-C", str(Path(__file__).resolve().parents[2]), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
