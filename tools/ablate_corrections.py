@@ -35,13 +35,12 @@ from radiodiff.checkpoint import load_weights
 from radiodiff.config import Config, config_text, load_config, save_config
 from radiodiff.data import split_maps
 from radiodiff.diffusion import DiffusionConfig
-from radiodiff.evaluate import evaluate, model_predictor
 from radiodiff.files import project_path, write_atomically
-from radiodiff.metrics import rmse
 from radiodiff.models import AutoencoderKL, SwinConfig, SwinEncoder, UNet
 from radiodiff.pipeline import RadioDiffPipeline
-from radiodiff.protocols import PROTOCOLS
+from radiodiff.predictors import model_predictor
 from radiodiff.runs.train import current_commit, make_dataset, show_log, train_run
+from radiodiff.scoring import PROTOCOLS, evaluate, rmse
 from radiodiff.tasks import DiffusionTask
 
 logger = logging.getLogger("radiodiff.ablation")

@@ -20,10 +20,8 @@ from radiodiff.data import (
     verify_dataset,
 )
 from radiodiff.data.splits import read_manifest
-from radiodiff.evaluate import format_table
 from radiodiff.files import project_path
 from radiodiff.plots import plot_sample
-from radiodiff.protocols import PROTOCOLS
 from radiodiff.reference import PROFILES, export_run, import_run, read_reference_config
 from radiodiff.reference_training import train_reference_run
 from radiodiff.runs.train import (
@@ -35,6 +33,7 @@ from radiodiff.runs.train import (
     show_log,
     train_run,
 )
+from radiodiff.scoring import PROTOCOLS, format_table
 from radiodiff.simulate import CITY_NAMES, VARIANTS, simulate_dataset, simulate_outlines
 from radiodiff.trainer import NonFiniteLossError, process_state
 

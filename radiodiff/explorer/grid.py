@@ -9,8 +9,8 @@ import torch
 from shapely import Polygon
 
 from radiodiff import units
-from radiodiff.metrics import rmse
 from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.scoring import rmse
 from radiodiff.simulate import DominantPath, trace_outlines
 
 __all__ = [

@@ -35,19 +35,17 @@ from radiodiff.data import (
     transmitter_cell,
 )
 from radiodiff.data.splits import read_manifest
-from radiodiff.evaluate import (
-    Baselines,
-    check_protocols,
-    dominant_path_predictor,
-    draw_maps,
-    evaluate,
-    model_predictor,
-)
 from radiodiff.files import project_path, remove_temporaries, sha256, write_atomically
 from radiodiff.models import AutoencoderKL, UNet, parameter_count
 from radiodiff.pipeline import RadioDiffPipeline
 from radiodiff.plots import plot_predictions
-from radiodiff.protocols import PROTOCOLS
+from radiodiff.predictors import (
+    Baselines,
+    dominant_path_predictor,
+    draw_maps,
+    model_predictor,
+)
+from radiodiff.scoring import PROTOCOLS, check_protocols, evaluate
 from radiodiff.simulate import simulate_dataset
 from radiodiff.tasks import AutoencoderTask, DiffusionTask, measure_latent_scale
 from radiodiff.trainer import OnCheckpoint, process_state, train
@@ -395,7 +393,7 @@ def evaluate_run(
     Args:
         run_dir: Folder of a finished run.
         results_dir: Receives ``metrics.json`` and ``predictions.png``.
-        protocols: Rules for the numbers, see `radiodiff.protocols.PROTOCOLS`; all if not given.
+        protocols: Rules for the numbers, see `radiodiff.scoring.PROTOCOLS`; all if not given.
         device: Where the networks run; a GPU if there is one.
         allow_leak: Score all the same where it is no fair test: judged maps are in another split
             too, or the condition is computed from the truth. The results say so under ``leak``.

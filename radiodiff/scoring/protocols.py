@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from radiodiff import metrics, units
+from radiodiff import units
 from radiodiff.data import thresholded
+from radiodiff.scoring.metrics import ssim
 
 __all__ = [
     "NMSE_RULES",
@@ -61,7 +62,7 @@ class Protocol:
     """Range of PSNR and SSIM: 1, that of each target, or for SSIM the larger one of target and
     prediction (PSNR takes the target's); ``None`` leaves both out."""
     window: Literal["gaussian", "uniform"] = "gaussian"
-    """Window of SSIM, see `radiodiff.metrics.ssim`."""
+    """Window of SSIM, see `radiodiff.scoring.metrics.ssim`."""
     border: Literal["valid", "reflect", "zero"] = "valid"
     """What SSIM does where a window crosses the border of the map."""
     source: str = ""
@@ -211,9 +212,7 @@ def map_sums(prediction: Tensor, target: Tensor, outdoor: Tensor, protocol: Prot
         span_p, span_g = (x.flatten(1).amax(1) - x.flatten(1).amin(1) for x in (p, g))
         peak = torch.ones_like(nan) if protocol.data_range == "one" else span_g
         spans = torch.maximum(span_p, span_g) if protocol.data_range == "larger" else peak
-        similarity = metrics.ssim(
-            p, g, data_range=spans, window=protocol.window, border=protocol.border
-        )
+        similarity = ssim(p, g, data_range=spans, window=protocol.window, border=protocol.border)
     return MapSums(
         (squared_error * weights).flatten(1).sum(1),
         (power * weights).flatten(1).sum(1),

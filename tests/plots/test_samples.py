@@ -17,7 +17,7 @@ from radiodiff.plots import (
     plot_trajectory,
 )
 
-from .conftest import ROOT
+from ..conftest import ROOT
 
 MASK = np.zeros((8, 8), dtype=bool)
 MASK[:2] = True

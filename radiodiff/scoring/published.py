@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from radiodiff.protocols import fingerprint, likely_scale
+from radiodiff.scoring.protocols import fingerprint, likely_scale
 
 __all__ = ["PUBLISHED", "Published", "format_published"]
 

@@ -9,7 +9,7 @@ from radiodiff.plots import (
     plot_scores,
     plot_tile_errors,
 )
-from radiodiff.published import PUBLISHED
+from radiodiff.scoring import PUBLISHED
 
 
 def test_rules_in_order_with_their_values():

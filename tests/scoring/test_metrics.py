@@ -11,7 +11,7 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from radiodiff import metrics
+from radiodiff.scoring import metrics
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from radiodiff import units
 from radiodiff.data import RadioMapSeer
-from radiodiff.protocols import (
+from radiodiff.scoring.protocols import (
     NMSE_RULES,
     PROTOCOLS,
     MapSums,

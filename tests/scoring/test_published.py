@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from radiodiff.protocols import PROTOCOLS, fingerprint, likely_scale
-from radiodiff.published import PUBLISHED, SURE, format_published
+from radiodiff.scoring.protocols import PROTOCOLS, fingerprint, likely_scale
+from radiodiff.scoring.published import PUBLISHED, SURE, format_published
 
-from .test_repository import ROOT
+from ..test_repository import ROOT
 
 
 @pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: f"{row.method}-{row.key}-{row.maps}")
