@@ -18,9 +18,12 @@ from radiodiff import RadioDiffPipeline
 from radiodiff.cli.main import main
 from radiodiff.config import ConfigError, load_config
 from radiodiff.data import DatasetError, RadioMap3DSeer, RadioMapSeer
+from radiodiff.data.open import make_dataset
 from radiodiff.evaluate import Baselines, score_maps
 from radiodiff.protocols import PROTOCOLS
-from radiodiff.runs.train import evaluate_run, make_dataset, sample_run, train_run
+from radiodiff.runs.evaluate import evaluate_run
+from radiodiff.runs.sample import sample_run
+from radiodiff.runs.train import train_run
 
 from .conftest import ROOT, write_radiomap3dseer, write_radiomapseer, write_variants
 

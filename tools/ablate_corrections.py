@@ -34,14 +34,17 @@ from radiodiff import units
 from radiodiff.checkpoint import load_weights
 from radiodiff.config import Config, config_text, load_config, save_config
 from radiodiff.data import split_maps
+from radiodiff.data.open import make_dataset
 from radiodiff.diffusion import DiffusionConfig
 from radiodiff.evaluate import evaluate, model_predictor
 from radiodiff.files import project_path, write_atomically
 from radiodiff.metrics import rmse
 from radiodiff.models import AutoencoderKL, SwinConfig, SwinEncoder, UNet
 from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.progress import show_log
 from radiodiff.protocols import PROTOCOLS
-from radiodiff.runs.train import current_commit, make_dataset, show_log, train_run
+from radiodiff.provenance import current_commit
+from radiodiff.runs.train import train_run
 from radiodiff.tasks import DiffusionTask
 
 logger = logging.getLogger("radiodiff.ablation")
