@@ -38,7 +38,7 @@ from radiodiff.data import (
     pack_dataset,
     to_samples,
 )
-from radiodiff.runs.train import current_commit
+from radiodiff.provenance import current_commit
 from radiodiff.simulate import simulate_dataset
 
 BATCH = 16

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from radiodiff.runs.train import current_commit
+from radiodiff.provenance import current_commit
 from radiodiff.simulate import CITY_NAMES, city_tile, place_transmitters
 from radiodiff.simulate.ray_tracing import RayTracing, RayTracingConstants
 from radiodiff.units import CARRIER_HZ, NOISE_THRESHOLD_DB, cell_to_m

@@ -18,8 +18,11 @@ from radiodiff import RadioDiffPipeline
 from radiodiff.cli.main import main
 from radiodiff.config import ConfigError, load_config
 from radiodiff.data import DatasetError, RadioMap3DSeer, RadioMapOptions, RadioMapSeer
+from radiodiff.data.open import make_dataset
 from radiodiff.predictors import Baselines
-from radiodiff.runs.train import evaluate_run, make_dataset, sample_run, train_run
+from radiodiff.runs.evaluate import evaluate_run
+from radiodiff.runs.sample import sample_run
+from radiodiff.runs.train import train_run
 from radiodiff.scoring import PROTOCOLS, score_maps
 
 from .conftest import ROOT, write_radiomap3dseer, write_radiomapseer, write_variants

@@ -11,7 +11,10 @@ from torch.utils.data import DataLoader
 from radiodiff.data import DatasetError, EdgeDataset, EdgeImages, EdgesConfig, path_gain_db
 from radiodiff.data.edges import resized_window
 from radiodiff.data.images import read_gray
-from radiodiff.runs.train import evaluate_run, make_dataset, sample_run, train_run
+from radiodiff.data.open import make_dataset
+from radiodiff.runs.evaluate import evaluate_run
+from radiodiff.runs.sample import sample_run
+from radiodiff.runs.train import train_run
 
 from ..conftest import write_edges
 
