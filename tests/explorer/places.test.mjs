@@ -18,6 +18,12 @@ test("a step goes to the next transmitter that way", () => {
   assert.equal(places.inDirection(CELLS, 0, [1, 0], 1), 5);
 });
 
+test("a step goes straight on rather than to the nearest", () => {
+  const cells = [[0, 0], [2, 1], [3, 0]];
+  assert.equal(places.inDirection(cells, 0, [1, 0], 1), 2);
+  assert.equal(places.inDirection(cells.slice(0, 2), 0, [1, 0], 1), 1);
+});
+
 test("a long step leaves the near ones out while there are others", () => {
   assert.equal(places.inDirection(CELLS, 0, [0, 1], 5), 2);
   assert.equal(places.inDirection(CELLS, 0, [1, 0], 5), 4);
