@@ -1,7 +1,8 @@
 """Radio maps without a download: real and invented cities, and the dominant path through them.
 
-`city_tile` gives building outlines, `DominantPath` the path gain [dB] round them, and
-`simulate_dataset` a folder of maps in RadioMapSeer's layout.
+`city_tile` gives building outlines, `DominantPath` the path gain [dB] round them, `occlusion_m` the
+metres of building in a raster's lines of sight, and `simulate_dataset` a folder of maps in
+RadioMapSeer's layout.
 """
 
 from radiodiff.simulate.cars import car_loss_db, place_cars
