@@ -1,15 +1,15 @@
 """Radio maps of cities by latent diffusion with a constant-drift SDE.
 
-Read the package in this order: `units`, `diffusion`, `models`, `simulate`, `sampler`, `data`,
+Read the package in this order: `units`, `processes`, `models`, `simulate`, `sampler`, `data`,
 `config`, `tasks`, `trainer`, `pipeline`, `protocols`, `evaluate`. The chapters import the names
 below.
 """
 
 from radiodiff.config import Config, check_parameters, config_text, load_config, project_path
-from radiodiff.diffusion import ConstantSDE, DiffusionConfig, Prediction, diffusion_loss, predict
 from radiodiff.evaluate import format_table
 from radiodiff.experiment import default_run_dir, evaluate_run, make_dataset, show_log, train_run
 from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.processes import ConstantSDE, Prediction
 from radiodiff.protocols import (
     NMSE_RULES,
     PROTOCOLS,
@@ -32,7 +32,6 @@ __all__ = [
     "PUBLISHED",
     "Config",
     "ConstantSDE",
-    "DiffusionConfig",
     "Prediction",
     "Protocol",
     "RadioDiffPipeline",
@@ -40,7 +39,6 @@ __all__ = [
     "check_parameters",
     "config_text",
     "default_run_dir",
-    "diffusion_loss",
     "evaluate_run",
     "fingerprint",
     "format_published",
@@ -49,7 +47,6 @@ __all__ = [
     "load_config",
     "make_dataset",
     "map_sums",
-    "predict",
     "project_path",
     "read_score",
     "reduce_sums",

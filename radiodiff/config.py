@@ -15,8 +15,8 @@ import yaml
 
 from radiodiff.data import Simulation, Splits
 from radiodiff.data.radiomapseer import check_choices
-from radiodiff.diffusion import DiffusionConfig
 from radiodiff.models import AutoencoderConfig, UNetConfig
+from radiodiff.processes import DiffusionConfig
 from radiodiff.sampler import reference_schedule
 from radiodiff.simulate import Variant
 

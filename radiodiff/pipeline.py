@@ -18,15 +18,9 @@ from radiodiff.data import (
     thresholded,
     thresholded_to_path_gain_db,
 )
-from radiodiff.diffusion import (
-    Generators,
-    Prediction,
-    predict,
-    standard_normal,
-    unscale_latents,
-)
 from radiodiff.models import AutoencoderKL, UNet
-from radiodiff.sampler import Callback, make_schedule, sample, sample_windows
+from radiodiff.processes import Generators, unscale_latents
+from radiodiff.sampler import Callback, SamplerConfig, make_schedule, sample, sample_windows
 
 __all__ = ["RadioDiffPipeline", "map_generators"]
 
@@ -153,21 +147,16 @@ class RadioDiffPipeline:
             ``x_0``, shape ``(b, c, h / 4, w / 4)`` at the default size.
         """
         features = self.unet.encode_condition(condition)
-
-        def denoise(x_t: Tensor, t: Tensor) -> Prediction:
-            outputs = self.unet(x_t, t, features)
-            return predict(outputs, x_t, t, drift_skip=self.config.diffusion.drift_skip)
-
+        process = self.config.diffusion
         factor = self.autoencoder.downsampling
         b, _, h, w = condition.shape
         shape = (b, self.config.autoencoder.latent_channels, h // factor, w // factor)
-        start = standard_normal(shape, generator) if noise is None else noise[0]
-        schedule = make_schedule(
-            self.config.evaluate.schedule, steps, t_min=self.config.diffusion.t_min
-        )
+        start = process.start(shape, generator) if noise is None else noise[0]
+        sampler = SamplerConfig(steps=steps, schedule=self.config.evaluate.schedule)
         return sample(
-            denoise,
-            schedule,
+            process,
+            lambda x_t, t: self.unet(x_t, t, features),
+            make_schedule(sampler, process),
             start.to(self.device),
             stochastic=stochastic,
             generator=generator,
@@ -178,7 +167,7 @@ class RadioDiffPipeline:
     @torch.no_grad()
     def decode(self, x_0: Tensor) -> Tensor:
         """Return the radio maps of clean latents, held in [-1, 1], shape ``(b, 1, h, w)``."""
-        latents = unscale_latents(x_0, self.latent_scale, self.config.diffusion)
+        latents = unscale_latents(x_0, self.latent_scale, self.config.diffusion.latent_scaling)
         return self.autoencoder.decode(latents).clamp(-1, 1)
 
     def path_gain_db(self, radio_maps: Tensor) -> Tensor:

@@ -15,13 +15,6 @@ from torch import Tensor, nn
 from radiodiff.checkpoint import read_tensors
 from radiodiff.config import Config, project_path
 from radiodiff.data import RadioMapSample, network_condition
-from radiodiff.diffusion import (
-    ConstantSDE,
-    diffusion_loss,
-    predict,
-    scale_latents,
-    standard_normal,
-)
 from radiodiff.losses import (
     PerceptualLoss,
     adaptive_weight,
@@ -37,6 +30,7 @@ from radiodiff.models import (
     backbone_state_dict,
 )
 from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.processes import scale_latents
 
 __all__ = ["AutoencoderTask", "DiffusionTask", "StepLoss", "Task"]
 
@@ -192,7 +186,7 @@ class DiffusionTask(nn.Module):
         super().__init__()
         self.config = config
         self.latent_scale = latent_scale
-        self.sde = ConstantSDE(config.diffusion.t_min)
+        self.process = config.diffusion
         self.unet = UNet(config.unet)
         if config.encoder_weights_file:
             load_encoder_weights(self.unet, project_path(config.encoder_weights_file))
@@ -228,19 +222,18 @@ class DiffusionTask(nn.Module):
         (autoencoder,) = self.frozen
         with torch.no_grad():
             latents = autoencoder.encode(batch.radio_map).sample(generator)
-        x_0 = scale_latents(latents, self.latent_scale, self.config.diffusion)
-        t = self.sde.draw_times(len(x_0), generator=generator)
-        noise = standard_normal(x_0.shape, generator)
-        x_t = self.sde.perturb(x_0, noise, t)
+        scaling = self.config.diffusion.latent_scaling
+        x_0 = scale_latents(latents, self.latent_scale, scaling)
         condition = network_condition(
             batch.condition,
             self.config.unet.condition_inputs,
             byte_channels=self.config.data.byte_channels,
         )
-        outputs = self.unet(x_t, t, self.unet.encode_condition(condition))
-        diffusion = self.config.diffusion
-        prediction = predict(outputs, x_t, t, drift_skip=diffusion.drift_skip)
-        return StepLoss(diffusion_loss(prediction, x_0, noise, t, diffusion).mean(), {})
+        features = self.unet.encode_condition(condition)
+        losses = self.process.loss(
+            lambda x_t, t: self.unet(x_t, t, features), x_0, generator=generator
+        )
+        return StepLoss(losses.mean(), {})
 
     @torch.no_grad()
     def sample(

@@ -34,12 +34,12 @@ from radiodiff import units
 from radiodiff.checkpoint import load_weights, write_atomically
 from radiodiff.config import Config, config_text, load_config, project_path, save_config
 from radiodiff.data import split_maps
-from radiodiff.diffusion import DiffusionConfig
 from radiodiff.evaluate import evaluate, model_predictor
 from radiodiff.experiment import current_commit, make_dataset, show_log, train_run
 from radiodiff.metrics import rmse
 from radiodiff.models import AutoencoderKL, SwinConfig, SwinEncoder, UNet
 from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.processes import DiffusionConfig
 from radiodiff.protocols import PROTOCOLS
 from radiodiff.tasks import DiffusionTask
 
