@@ -27,7 +27,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from radiodiff.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, save_weights
-from radiodiff.config import TrainConfig
+from radiodiff.config import TrainingConfig
 from radiodiff.data import GrayBatch, GrayBatches, RadioMapSample, to_samples
 from radiodiff.ema import EMA
 from radiodiff.files import write_atomically
@@ -55,7 +55,7 @@ class NonFiniteLossError(RuntimeError):
     """Training met a loss or gradient that is not a finite number and stopped; says where."""
 
 
-def learning_rate(step: int, config: TrainConfig) -> float:
+def learning_rate(step: int, config: TrainingConfig) -> float:
     """Return the learning rate of a step (0, 1, ...) (eq. ``schedule``).
 
     ``max(lr (1 - k / K)^p, lr_min)``, times ``(k + 1) / warmup`` while warming up. With
@@ -116,7 +116,7 @@ class _Batches(Sampler[list[int]]):
 def train(
     task: Task,
     dataset: Dataset[RadioMapSample],
-    config: TrainConfig,
+    config: TrainingConfig,
     run_dir: Path,
     *,
     seed: int = 0,
@@ -181,7 +181,7 @@ class _Loop:
         accelerator: Accelerator,
         task: Task,
         dataset: Dataset[RadioMapSample],
-        config: TrainConfig,
+        config: TrainingConfig,
         folder: Path,
         seed: int,
         workers: int,

@@ -161,7 +161,7 @@ def tiny(dataset_root: Path) -> Config:
             "autoencoder_loss.discriminator_start=2",
             *(
                 f"{stage}.{key}"
-                for stage in ("train_autoencoder", "train")
+                for stage in ("autoencoder_training", "train")
                 for key in (
                     "max_steps=4",
                     "batch_size=2",

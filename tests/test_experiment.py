@@ -31,7 +31,7 @@ from .conftest import ROOT, write_radiomap3dseer, write_radiomapseer, write_vari
 def overrides(tiny) -> list[str]:
     """The tiny configuration as command-line options."""
     pairs = [f"data.root={tiny.data.root}", "data.simulate=null"]
-    for stage in ("train_autoencoder", "train"):
+    for stage in ("autoencoder_training", "train"):
         pairs += [f"{stage}.{k}" for k in ("max_steps=4", "batch_size=2", "checkpoint_every=2")]
     return [word for pair in pairs for word in ("--set", pair)]
 
@@ -75,14 +75,14 @@ def test_pipeline_uses_the_averaged_weights(command, tmp_path):
     pipeline = RadioDiffPipeline.from_run(tmp_path / "run")
     checkpoint = tmp_path / "run/diffusion/checkpoints/step-00000004"
     averaged = torch.load(checkpoint / "custom_checkpoint_0.pkl", weights_only=True)
-    state = pipeline.unet.state_dict()
+    state = pipeline.network.state_dict()
     assert all(torch.equal(averaged[name], value) for name, value in state.items())
 
 
 def test_kill_9_then_the_same_command(tiny, tmp_path):
     """Killed in the second stage, the run goes on and ends with the weights of an unbroken one."""
-    steps = ["--set", "train.max_steps=40", "--set", "train.log_every=1"]
-    steps += ["--set", "train.checkpoint_every=5", "--set", "train.sample_every=0"]
+    steps = ["--set", "training.max_steps=40", "--set", "training.log_every=1"]
+    steps += ["--set", "training.checkpoint_every=5", "--set", "training.sample_every=0"]
     common = ["train", "--config", "smoke", *overrides(tiny), *steps]
     assert main([*common, "--run-dir", str(tmp_path / "a")]) == 0
     command = [sys.executable, "-m", "radiodiff", *common, "--run-dir", str(tmp_path / "b")]
@@ -102,10 +102,10 @@ def test_kill_9_then_the_same_command(tiny, tmp_path):
 
 def test_other_configuration_in_the_same_folder_is_refused(command, tmp_path, capsys):
     assert main(command) == 0
-    assert main([*command, "--set", "unet.width=24"]) == 2
+    assert main([*command, "--set", "network.width=24"]) == 2
     error = capsys.readouterr().err
     assert "unet.width was 16, is 24" in error
-    assert main([*command, "--set", "train.max_steps=6"]) == 0  # a longer run is the same run
+    assert main([*command, "--set", "training.max_steps=6"]) == 0  # a longer run is the same run
     assert main(command) == 2
     assert "has step-00000006, beyond train.max_steps 4" in capsys.readouterr().err
 
@@ -114,10 +114,10 @@ def test_second_stage_keeps_its_autoencoder(command, tmp_path, capsys):
     """A finished first stage is over: the latents of the second belong to these weights."""
     assert main(command) == 0
     before = (tmp_path / "run/autoencoder.safetensors").read_bytes()
-    assert main([*command, "--set", "train_autoencoder.max_steps=6"]) == 2
-    assert "train_autoencoder.max_steps was 4, is 6" in capsys.readouterr().err
+    assert main([*command, "--set", "autoencoder_training.max_steps=6"]) == 2
+    assert "autoencoder_training.max_steps was 4, is 6" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "run/autoencoder")
-    assert main([*command, "--set", "train.max_steps=6"]) == 0
+    assert main([*command, "--set", "training.max_steps=6"]) == 0
     assert (tmp_path / "run/autoencoder.safetensors").read_bytes() == before
 
 
@@ -147,7 +147,7 @@ def test_resume_from_the_command_line(command, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "--config", "demo", "--set", "train.max_stps=3"], "'train.max_steps'"),
+        (["train", "--config", "demo", "--set", "training.max_stps=3"], "'train.max_steps'"),
         (["train", "--config", "dmeo"], "configs/ holds ablation, demo"),
         (["train", "--config", str(ROOT / "LICENSE")], "is not valid YAML"),
         (["simulate", "--out", __file__, "--maps", "1", "--transmitters", "1"], "to be a folder"),
@@ -183,8 +183,8 @@ def test_global_generator_is_left_alone(tiny, tmp_path):
 
 def with_data(config, channels=2, **changes):
     """The configuration on other data, with a network that takes their condition."""
-    conv = dataclasses.replace(config.unet.conv, in_channels=channels)
-    unet = dataclasses.replace(config.unet, conv=conv)
+    conv = dataclasses.replace(config.network.conv, in_channels=channels)
+    unet = dataclasses.replace(config.network, conv=conv)
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes), unet=unet)
 
 

@@ -49,7 +49,7 @@ from radiodiff.reference import (
 SMALL_AUTOENCODER = AutoencoderConfig(width=32, multipliers=(1, 1, 2), blocks=1)
 SMALL_SWIN = SwinConfig(width=12, depths=(2, 2, 2, 1), heads=(2, 2, 4, 4), classifier_tail=False)
 SMALL_R25 = replace(
-    R25.unet, width=16, multipliers=(1, 2, 2, 4), filter_size=(4, 4), swin=SMALL_SWIN
+    R25.network, width=16, multipliers=(1, 2, 2, 4), filter_size=(4, 4), swin=SMALL_SWIN
 )
 SMALL_UNET = UNetConfig(
     width=16,
@@ -176,7 +176,7 @@ def test_every_public_name_exists():
     ],
 )
 def test_unet_keys_are_renamed(theirs, ours):
-    names = unet_names(R25.unet)
+    names = unet_names(R25.network)
     assert names.ours(theirs) == ours
     assert names.theirs(ours) == theirs
 

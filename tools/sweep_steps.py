@@ -31,7 +31,7 @@ from radiodiff.config import config_text
 from radiodiff.data import RadioMapSample
 from radiodiff.data.open import make_dataset
 from radiodiff.files import project_path, sha256, write_atomically
-from radiodiff.pipeline import RadioDiffPipeline, map_generators
+from radiodiff.predictors.pipeline import RadioDiffPipeline, map_generators
 from radiodiff.progress import show_log
 from radiodiff.provenance import current_commit, device_name
 from radiodiff.scoring import bootstrap_interval, rmse
@@ -179,9 +179,9 @@ def draw(
     config = pipeline.config
     settings = dataclasses.replace(config.evaluate, schedule=sampler.schedule)
     chosen = RadioDiffPipeline(
-        pipeline.autoencoder,
-        pipeline.unet,
-        pipeline.latent_scale,
+        pipeline.space.autoencoder,
+        pipeline.network,
+        pipeline.space.scale,
         dataclasses.replace(config, evaluate=settings),
     )
     generators = map_generators([f"{name}/{number}" for name in batch.name], settings.seed)

@@ -5,8 +5,13 @@ import difflib
 import json
 from pathlib import Path
 
-from radiodiff.data import RadioMapSeer, format_report, pack_dataset, verify_dataset
-from radiodiff.data.splits import read_manifest
+from radiodiff.data import (
+    RadioMapOptions,
+    RadioMapSeer,
+    format_report,
+    pack_dataset,
+    verify_dataset,
+)
 from radiodiff.plots import plot_sample
 from radiodiff.progress import log_progress
 
@@ -57,8 +62,9 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> None:
     has_cars = options.simulation.startswith("cars")
+    simulation = options.simulation.removeprefix("cars")
     dataset = RadioMapSeer(
-        options.root, "all", simulation=options.simulation.removeprefix("cars"), cars=has_cars
+        options.root, "all", RadioMapOptions(simulation=simulation, cars=has_cars)
     )
     names = [f"{map_id}_{transmitter}" for map_id, transmitter in dataset.pairs]
     if options.name not in names:
@@ -68,13 +74,7 @@ def _show(options: argparse.Namespace) -> None:
             f"{len(dataset.maps)} tiles; is it one of {', '.join(close)}?"
         )
     sample = dataset[names.index(options.name)]
-    manifest = read_manifest(options.root) or {}
-    figure = plot_sample(
-        sample,
-        title=f"{options.name}, {options.simulation}",
-        cell_size_m=manifest.get("parameters", {}).get("cell_size_m", 1.0),
-        cars_mask=sample.condition[2].numpy() > 0 if has_cars else None,
-    )
+    figure = plot_sample(sample, title=f"{options.name}, {options.simulation}")
     out = options.out or Path(f"{options.name}_{options.simulation}.png")
     figure.savefig(out, dpi=110)
     print(f"picture: {out}")

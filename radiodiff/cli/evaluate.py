@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 
 from radiodiff.cli.options import add_run_dir
-from radiodiff.evaluate import format_table
+from radiodiff.scoring import PROTOCOLS, format_table
 from radiodiff.files import project_path
-from radiodiff.protocols import PROTOCOLS
 from radiodiff.runs.evaluate import evaluate_run
 
 __all__ = ["add_commands"]

@@ -24,7 +24,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         metavar="YAML",
         help="configuration file of the public RadioDiff code; needs --data",
     )
-    add_overrides(train, "train.max_steps=100; with --reference in that file's keys")
+    add_overrides(train, "training.max_steps=100; with --reference in that file's keys")
     add_reference_options(train)
     train.add_argument(
         "--encoder-weights",

@@ -10,26 +10,11 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from radiodiff import units
 from radiodiff.data import RadioMapSample
 from radiodiff.predictors.base import Predictor, check_scale
+from radiodiff.scene import transmitter_distance_cells
 
-__all__ = ["Baselines", "transmitter_distance_cells"]
+__all__ = ["Baselines"]
 
 _MAX_BASELINE_MAPS = 2000
-
-
-def transmitter_distance_cells(condition: Tensor) -> Tensor:
-    """Return the distance of each cell to the transmitter, held at 1 or more [cells].
-
-    Args:
-        condition: Second channel is one at the transmitter, shape ``(b, k, h, w)``.
-
-    Returns:
-        Distances, shape ``(b, 1, h, w)``.
-    """
-    b, _, h, w = condition.shape
-    place = condition[:, 1].reshape(b, -1).argmax(1)
-    rows = torch.arange(h).view(1, h, 1) - (place // w).view(b, 1, 1)
-    cols = torch.arange(w).view(1, 1, w) - (place % w).view(b, 1, 1)
-    return (rows.square() + cols.square()).sqrt().clamp_min(1)[:, None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +51,7 @@ class Baselines:
             outdoor = batch.outdoor_mask
             total = total + (gain_db * outdoor).sum(0)
             seen = seen + outdoor.sum(0)
-            x = transmitter_distance_cells(batch.condition).double().log10()[outdoor].numpy()
+            x = transmitter_distance_cells(batch.scene)[:, None].double().log10()[outdoor].numpy()
             design = np.stack([np.ones_like(x), x])
             normal += design @ design.T
             moment += design @ gain_db[outdoor].numpy()
@@ -80,6 +65,6 @@ class Baselines:
             "mean training map": lambda batch: self.mean_map_db.expand_as(batch.radio_map),
             "distance law": lambda batch: (
                 self.offset_db
-                + self.slope_db * transmitter_distance_cells(batch.condition).double().log10()
+                + self.slope_db * transmitter_distance_cells(batch.scene)[:, None].double().log10()
             ),
         }

@@ -7,13 +7,16 @@ from torch import Tensor
 
 from radiodiff.config import EvaluateConfig
 from radiodiff.data import RadioMapSample
-from radiodiff.pipeline import RadioDiffPipeline, map_generators
 from radiodiff.predictors.base import Predictor
+from radiodiff.predictors.pipeline import RadioDiffPipeline, map_generators
+from radiodiff.sampler import SamplerConfig
 
 __all__ = ["draw_maps", "model_predictor"]
 
 
-def model_predictor(pipeline: RadioDiffPipeline, config: EvaluateConfig) -> Predictor:
+def model_predictor(
+    pipeline: RadioDiffPipeline, config: EvaluateConfig, sampler: SamplerConfig | None = None
+) -> Predictor:
     """Return the mean path gain of several samples as a predictor.
 
     The samples of one map are drawn together and apart from other maps, and their noise is a
@@ -28,6 +31,7 @@ def model_predictor(pipeline: RadioDiffPipeline, config: EvaluateConfig) -> Pred
                 condition.expand(config.samples, *condition.shape),
                 [(name, k) for k in range(config.samples)],
                 config,
+                sampler,
             )
             maps.append(pipeline.path_gain_db(drawn).double().mean(0).cpu())
         return torch.stack(maps)
@@ -40,6 +44,7 @@ def draw_maps(
     condition: Tensor,
     draws: Sequence[tuple[str, int]],
     config: EvaluateConfig,
+    sampler: SamplerConfig | None = None,
 ) -> Tensor:
     """Return a radio map in [-1, 1] for each condition, shape ``(b, 1, h, w)``.
 
@@ -47,8 +52,9 @@ def draw_maps(
         pipeline: The model.
         condition: Channels in [0, 1], shape ``(b, k, h, w)``.
         draws: Name of the map and number of the sample of each condition; they seed its noise.
-        config: Steps, seed, and whether all maps share their noise.
+        config: Seed, and whether all maps share their noise.
+        sampler: Steps and the like; the run's if ``None``.
     """
     names = [f"{'' if config.shared_noise else name}/{number}" for name, number in draws]
     generators = map_generators(names, config.seed)
-    return pipeline.radio_maps(condition, steps=config.steps, generator=generators)
+    return pipeline.radio_maps(condition, sampler=sampler, generator=generators)

@@ -15,20 +15,13 @@ from torch.utils.data import DataLoader
 from radiodiff.config import Config
 from radiodiff.data import RadioMapSeer, path_gain_db, split_overlap, transmitter_cell
 from radiodiff.data.open import make_dataset
-from radiodiff.data.splits import read_manifest
-from radiodiff.evaluate import (
-    Baselines,
-    check_protocols,
-    dominant_path_predictor,
-    evaluate,
-    model_predictor,
-)
 from radiodiff.files import write_atomically
-from radiodiff.pipeline import RadioDiffPipeline
 from radiodiff.plots import plot_predictions
-from radiodiff.protocols import PROTOCOLS
+from radiodiff.predictors import Baselines, dominant_path_predictor, model_predictor
+from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.provenance import current_commit, device_name
 from radiodiff.runs.sessions import stage_seconds
+from radiodiff.scoring import PROTOCOLS, check_protocols, evaluate
 from radiodiff.workers import process_state
 
 __all__ = ["evaluate_run"]
@@ -49,7 +42,7 @@ def evaluate_run(
     Args:
         run_dir: Folder of a finished run.
         results_dir: Receives ``metrics.json`` and ``predictions.png``.
-        protocols: Rules for the numbers, see `radiodiff.protocols.PROTOCOLS`; all if not given.
+        protocols: Rules for the numbers, see `radiodiff.scoring.PROTOCOLS`; all if not given.
         device: Where the networks run; a GPU if there is one.
         allow_leak: Score all the same where it is no fair test: judged maps are in another split
             too, or the condition is computed from the truth. The results say so under ``leak``.
@@ -78,8 +71,9 @@ def evaluate_run(
             f"has data.source {config.data.source} and data.threshold {config.data.threshold:g}: "
             "look at its maps with `radiodiff sample`"
         )
-    training = make_dataset(config, "train")
-    held_out = make_dataset(config, config.evaluate.split, max_maps=config.evaluate.max_maps)
+    channels, split = pipeline.space.channels, config.evaluate.split
+    training = make_dataset(config, "train", channels=channels)
+    held_out = make_dataset(config, split, channels=channels, max_maps=config.evaluate.max_maps)
     leak = _leaks(config, held_out)
     if leak and not allow_leak:
         raise ValueError(
@@ -91,7 +85,7 @@ def evaluate_run(
     predictors = {
         "radiodiff": model,
         **Baselines.fit(training).predictors(),
-        "dominant path": dominant_path_predictor(_cell_size_m(held_out)),
+        "dominant path": dominant_path_predictor(held_out.cell_size_m),
     }
     result = evaluate(predictors, held_out, config.evaluate, protocols=protocols)
     figure = plot_predictions(_figure_rows(held_out, model))
@@ -125,12 +119,6 @@ def evaluate_run(
         result["leak"] = leak
     write_atomically(results_dir / "metrics.json", json.dumps(result, indent=1) + "\n")
     return result
-
-
-def _cell_size_m(dataset: RadioMapSeer) -> float:
-    """Return the side of a cell of a dataset [m]; 1 m in the real one."""
-    manifest = read_manifest(dataset.root) or {}
-    return manifest.get("parameters", {}).get("cell_size_m", 1.0)
 
 
 def _leaks(config: Config, held_out: RadioMapSeer) -> dict[str, str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from radiodiff.checkpoint import newest_checkpoint
-from radiodiff.config import Config, ConfigError, load_config
+from radiodiff.config import Config, load_config
+from radiodiff.settings import ConfigError
 
 __all__ = ["STAGES", "Stage", "check_condition", "check_run", "last_checkpoint"]
 
@@ -18,7 +19,8 @@ STAGES: tuple[Stage, ...] = ("autoencoder", "diffusion")
 #: Sections, keys and fields that may change between a run and its continuation.
 _FREE_KEYS = (
     "evaluate",
-    "train.max_steps",
+    "sampler",
+    "training.max_steps",
     "log_every",
     "sample_every",
     "sample_before",
@@ -54,7 +56,7 @@ def check_run(
             )
     last, found = last_checkpoint(config, run_dir, stages[-1]), newest[stages[-1]]
     if found is not None and found.name > last.name:
-        section = "train" if stages[-1] == "diffusion" else "train_autoencoder"
+        section = "training" if stages[-1] == "diffusion" else "autoencoder_training"
         raise ConfigError(
             f"{run_dir} has {found.name}, beyond {section}.max_steps "
             f"{getattr(config, section).max_steps}: "
@@ -65,11 +67,12 @@ def check_run(
 def check_condition(config: Config) -> None:
     """Refuse data whose condition the network cannot take, before hours of a first stage."""
     if not config.condition_fits:
-        given, encoder = config.data.condition_channels, config.unet.encoder
+        given, encoder = config.channels, config.network.encoder
         key = f"{encoder}.in_channels" if encoder in ("swin", "conv") else "condition_mix_inputs"
         raise ConfigError(
-            f"the data give {given} condition channels, the network takes "
-            f"{config.unet.condition_inputs}: set unet.{key}={given}, or change section data"
+            f"the data give {len(given)} condition channels ({', '.join(given)}), the network "
+            f"takes {config.network.condition_inputs}: set network.{key}={len(given)}, or change "
+            "section data"
         )
 
 
@@ -103,5 +106,5 @@ def _check_same_run(config: Config, run_dir: Path) -> None:
 
 def last_checkpoint(config: Config, run_dir: Path, stage: Stage) -> Path:
     """Return the checkpoint with which a stage will end."""
-    training = config.train if stage == "diffusion" else config.train_autoencoder
+    training = config.training if stage == "diffusion" else config.autoencoder_training
     return run_dir / stage / "checkpoints" / f"step-{training.max_steps:08d}"

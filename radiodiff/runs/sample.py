@@ -15,10 +15,11 @@ from radiodiff import units
 from radiodiff.config import EvaluateConfig
 from radiodiff.data import EdgeDataset, EdgeImages, RadioMapSample
 from radiodiff.data.open import make_dataset
-from radiodiff.evaluate import draw_maps, model_predictor
 from radiodiff.files import sha256, write_atomically
-from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.predictors import draw_maps, model_predictor
+from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.progress import log_progress
+from radiodiff.sampler import SamplerConfig, make_schedule
 from radiodiff.workers import process_state
 
 __all__ = ["sample_run"]
@@ -65,17 +66,22 @@ def sample_run(
         raise ValueError(f"max_maps must be at least 1, got {max_maps}")
     pipeline = RadioDiffPipeline.from_run(run_dir, device=device)
     settings = dataclasses.replace(pipeline.config.evaluate, samples=1)
+    sampler = pipeline.config.sampler
     if steps is not None:
-        settings = dataclasses.replace(settings, steps=steps)
-    pipeline.config = dataclasses.replace(pipeline.config, evaluate=settings)  # and its limits
+        sampler = dataclasses.replace(sampler, steps=steps)
+    make_schedule(sampler, pipeline.process)  # or raises
     max_maps = settings.max_maps if max_maps is None else max_maps
-    dataset = make_dataset(pipeline.config, split or settings.split, max_maps=max_maps)
+    channels = pipeline.space.channels if pipeline.config.data.has_decibels else None
+    dataset = make_dataset(
+        pipeline.config, split or settings.split, channels=channels, max_maps=max_maps
+    )
     if isinstance(dataset, EdgeDataset):
         raise ValueError("edges are drawn for whole pictures, those of split test")
     out_dir = Path(out_dir)
     made_by = {
         "weights_sha256": sha256(Path(run_dir) / "diffusion.safetensors"),
-        **{name: getattr(settings, name) for name in ("steps", "schedule", "seed", "shared_noise")},
+        **{name: getattr(sampler, name) for name in ("steps", "schedule")},
+        **{name: getattr(settings, name) for name in ("seed", "shared_noise")},
     }
     note = out_dir / "sample.json"
     if note.is_file() and json.loads(note.read_text()) != made_by:
@@ -89,7 +95,7 @@ def sample_run(
     done = len(names) - len(left)
     batch_size = 1 if isinstance(dataset, EdgeImages) else settings.batch_size  # sides differ
     for batch in DataLoader(Subset(dataset, left), batch_size=batch_size):
-        gray = _drawn_gray(pipeline, batch, settings).clamp(0, 1)[:, 0]
+        gray = _drawn_gray(pipeline, batch, settings, sampler).clamp(0, 1)[:, 0]
         for name, picture in zip(batch.name, (255 * gray + 0.5).byte().numpy(), strict=True):
             save = partial(Image.fromarray(picture).save, format="PNG")
             write_atomically(out_dir / f"{name}.png", save)
@@ -99,10 +105,14 @@ def sample_run(
 
 
 def _drawn_gray(
-    pipeline: RadioDiffPipeline, batch: RadioMapSample, settings: EvaluateConfig
+    pipeline: RadioDiffPipeline,
+    batch: RadioMapSample,
+    settings: EvaluateConfig,
+    sampler: SamplerConfig,
 ) -> Tensor:
     """Return a drawn map for each of a batch as gray levels of the files."""
     if pipeline.config.data.has_decibels:
-        return units.path_gain_db_to_gray(model_predictor(pipeline, settings)(batch))
-    drawn = draw_maps(pipeline, batch.condition, [(name, 0) for name in batch.name], settings)
+        return units.path_gain_db_to_gray(model_predictor(pipeline, settings, sampler)(batch))
+    draws = [(name, 0) for name in batch.name]
+    drawn = draw_maps(pipeline, batch.condition, draws, settings, sampler)
     return units.model_to_gray(drawn.cpu())

@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from radiodiff.checkpoint import load_weights, newest_checkpoint
 from radiodiff.config import Config, save_config
-from radiodiff.data import EightSymmetries
+from radiodiff.data import EightSymmetries, MapDataset, RadioMapSeer
 from radiodiff.data.open import make_dataset
 from radiodiff.files import project_path, remove_temporaries, write_atomically
 from radiodiff.models import AutoencoderKL, UNet, parameter_count
+from radiodiff.predictors.familiar import SceneStatistics
+from radiodiff.predictors.pipeline import mean_run
+from radiodiff.predictors.space import Space
 from radiodiff.runs.guard import STAGES, Stage, check_condition, check_run, last_checkpoint
 from radiodiff.runs.sessions import record_session
-from radiodiff.tasks import AutoencoderTask, DiffusionTask, measure_latent_scale
+from radiodiff.tasks import AutoencoderTask, GenerativeTask, measure_scale
 from radiodiff.trainer import OnCheckpoint, train
 from radiodiff.workers import process_state
 
@@ -39,10 +43,12 @@ def train_run(
     *,
     resume: bool | Literal["auto"] = "auto",
     stages: Sequence[Stage] = STAGES,
-    initial_unet: Mapping[str, Tensor] | None = None,
+    initial_network: Mapping[str, Tensor] | None = None,
     on_checkpoint: OnCheckpoint | None = None,
 ) -> Path:
-    """Train both stages and return the run folder, which `RadioDiffPipeline.from_run` reads.
+    """Train a run's stages and return its folder, which `RadioDiffPipeline.from_run` reads.
+
+    A process on maps has no first stage.
 
     The folder receives ``config.yaml`` (resolved) before the first step, one folder a stage, and
     ``autoencoder.safetensors``, ``latents.json`` and ``diffusion.safetensors`` as they are
@@ -55,7 +61,7 @@ def train_run(
             that there is none.
         stages: Which stages to train; ``diffusion`` alone needs ``autoencoder.safetensors`` in
             the folder.
-        initial_unet: Weights that the U-Net starts from instead of random ones.
+        initial_network: Weights that the network of the process starts from instead of random ones.
         on_checkpoint: Called in the main process before each checkpoint, see `trainer.train`.
 
     Returns:
@@ -77,10 +83,13 @@ def train_run(
     last = last_checkpoint(config, run_dir, stages[-1])
     newest = newest_checkpoint(last.parent)
     began = time.monotonic()
-    dataset = make_dataset(config, "train")
+    mean = mean_run(config, device=state.device) if "diffusion" in stages else None
+    channels = Space(config, None, 1.0, mean).channels if mean is not None else None
+    dataset = make_dataset(config, "train", channels=channels)
     if state.is_main_process:
         remove_temporaries(run_dir)
         save_config(config, run_dir / "config.yaml")
+        _note_scenes(dataset, run_dir)
         if newest != last:
             record_session(run_dir, time.monotonic() - began)
         logger.info("%d training maps of %d tiles", len(dataset), len(dataset.maps))
@@ -91,28 +100,46 @@ def train_run(
         "workers": config.data.workers,
         "on_checkpoint": on_checkpoint,
     }
-    # The latent scale is written after the first stage: with it the stage is over for good, since
-    # the second builds on exactly these weights.
-    if "autoencoder" in stages and not (run_dir / "latents.json").is_file():
+    # The scale is written after the first stage: with it the stage is over for good, since the
+    # second builds on exactly these weights.
+    is_latent = config.process.space == "latent"
+    if is_latent and "autoencoder" in stages and not (run_dir / "latents.json").is_file():
         task = _seeded(config.seed, AutoencoderTask, config)
-        train(task, training, config.train_autoencoder, run_dir, **settings)
+        train(task, training, config.autoencoder_training, run_dir, **settings)
     if "diffusion" not in stages:
         return run_dir
-    autoencoder = _seeded(config.seed, AutoencoderKL, config.autoencoder)
-    load_weights(autoencoder, run_dir / "autoencoder.safetensors")
-    scale = _latent_scale(config, autoencoder.to(state.device).eval(), dataset, run_dir)
-    task = _seeded(config.seed + 1, DiffusionTask, config, autoencoder, scale)
-    if initial_unet is not None:
-        task.unet.load_state_dict(initial_unet)
-    train(task, training, config.train, run_dir, **settings)
+    autoencoder = None
+    if is_latent:
+        autoencoder = _seeded(config.seed, AutoencoderKL, config.autoencoder)
+        load_weights(autoencoder, run_dir / "autoencoder.safetensors")
+        autoencoder.to(state.device).eval()
+    scale = _scale(Space(config, autoencoder, 1.0, mean), dataset, run_dir, state)
+    task = _seeded(config.seed + 1, GenerativeTask, config, autoencoder, scale, mean)
+    if initial_network is not None:
+        task.network.load_state_dict(initial_network)
+    train(task, training, config.training, run_dir, **settings)
     return run_dir
 
 
+def _note_scenes(dataset: MapDataset, run_dir: Path) -> None:
+    """Keep in ``scenes.json`` what the training scenes are like, one a tile."""
+    if not isinstance(dataset, RadioMapSeer):
+        return
+    firsts: dict[int, int] = {}
+    for index, (map_id, _) in enumerate(dataset.pairs):
+        firsts.setdefault(map_id, index)
+    scenes = (dataset[index].scene for index in firsts.values())
+    noted = SceneStatistics.of_scenes(scenes)._asdict()
+    write_atomically(run_dir / "scenes.json", json.dumps(noted, indent=1) + "\n")
+
+
 def _parameter_counts(config: Config) -> str:
-    """Return the sizes of autoencoder and U-Net and their sum, as text."""
+    """Return the sizes of autoencoder, if there is one, and network and their sum, as text."""
     with torch.device("meta"):
-        autoencoder, unet = AutoencoderKL(config.autoencoder), UNet(config.unet)
-    counts = {"autoencoder": parameter_count(autoencoder), "U-Net": parameter_count(unet)}
+        counts = {"U-Net": parameter_count(UNet(config.network))}
+        if config.process.space == "latent":
+            autoencoder = AutoencoderKL(config.autoencoder)
+            counts = {"autoencoder": parameter_count(autoencoder), **counts}
     counts["total"] = sum(counts.values())
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
@@ -124,29 +151,28 @@ def _seeded(seed: int, make: Any, *arguments: Any) -> nn.Module:
         return make(*arguments)
 
 
-def _latent_scale(config: Config, autoencoder: AutoencoderKL, dataset: Any, run_dir: Path) -> float:
-    """Return the configured or measured latent scale and keep it in ``latents.json``."""
-    path = run_dir / "latents.json"
-    state = process_state()
+def _scale(space: Space, dataset: MapDataset, run_dir: Path, state: PartialState) -> float:
+    """Return the configured or measured scale of ``x_0`` and keep it in ``latents.json``."""
+    path, process = run_dir / "latents.json", space.config.process
     if state.is_main_process and not path.is_file():
-        scale = config.diffusion.latent_scale
-        if config.diffusion.latent_scaling == "softsign":
-            scale = 1.0
-        scale = scale or _measure_scale(config, autoencoder, dataset)
+        scale = 1.0 if process.scaling == "softsign" else process.scale
+        scale = scale or _measured_scale(space, dataset, state.device)
         write_atomically(path, json.dumps({"latent_scale": scale}))
     state.wait_for_everyone()  # on every path: one process alone in a barrier waits for ever
     return json.loads(path.read_text())["latent_scale"]
 
 
-def _measure_scale(config: Config, autoencoder: AutoencoderKL, dataset: Any) -> float:
-    """Return 1 / standard deviation of the latents of maps spread evenly over a dataset."""
-    device = next(autoencoder.parameters()).device
-    count = min(config.diffusion.latent_scale_maps, len(dataset))
+def _measured_scale(space: Space, dataset: MapDataset, device: torch.device) -> float:
+    """Return 1 / standard deviation of ``x_0`` of maps spread evenly over a dataset."""
+    count = min(space.config.process.scale_maps, len(dataset))
     chosen = Subset(dataset, range(0, count * (len(dataset) // count), len(dataset) // count))
     # A generator of its own: a loader draws from the global one otherwise.
     loader = DataLoader(chosen, batch_size=16, generator=torch.Generator())
-    batches = (batch._replace(radio_map=batch.radio_map.to(device)) for batch in loader)
-    generator = torch.Generator(device).manual_seed(config.seed)
-    scale = measure_latent_scale(autoencoder, batches, generator)
+    batches = (
+        batch._replace(radio_map=batch.radio_map.to(device), condition=batch.condition.to(device))
+        for batch in loader
+    )
+    generator = torch.Generator(device).manual_seed(space.config.seed)
+    scale = measure_scale(space, batches, generator)
     logger.info("latent scale %.4f, measured on training maps", scale)
     return scale

@@ -6,14 +6,14 @@ import torch
 from torch.utils.data import default_collate
 
 from radiodiff.models import AutoencoderKL, UNet
-from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.predictors import model_predictor
 
 
 def test_noise_may_be_shared(tiny, training):
     """D17: with one noise for all maps, equal conditions give equal maps."""
     torch.manual_seed(0)
-    pipeline = RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.unet), 1.0, tiny)
+    pipeline = RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.network), 1.0, tiny)
     sample = training[0]
     twice = default_collate([sample, sample._replace(name="another")])
     for shared in (False, True):
