@@ -95,7 +95,9 @@ def test_kill_9_then_the_same_command(tiny, tmp_path):
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
     assert not (tmp_path / "b/diffusion.safetensors").exists()
+    (tmp_path / "b/.diffusion.safetensors.0a1b2c3d.tmp").write_bytes(b"what another kill left")
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    assert not list((tmp_path / "b").rglob(".*.tmp"))
     weights = [(tmp_path / run / "diffusion.safetensors").read_bytes() for run in "ab"]
     assert weights[0] == weights[1]
 
