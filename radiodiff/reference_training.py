@@ -30,7 +30,7 @@ from radiodiff.reference import (
     split_weights,
     unet_state_dict,
 )
-from radiodiff.runs.guard import check_run
+from radiodiff.runs.guard import SECTION_OF_STAGE, check_run, stage_config
 from radiodiff.runs.train import train_run
 from radiodiff.tasks import AutoencoderTask, Task
 from radiodiff.workers import process_state
@@ -103,15 +103,14 @@ def train_reference_run(
 def _adapted(run: ReferenceRun, processes: int) -> Config:
     """Return the configuration for this number of processes."""
     config = run.config
-    section = "train" if run.stage == "diffusion" else "train_autoencoder"
-    training = getattr(config, section)
+    training = stage_config(config, run.stage)
     if training.batch_size % processes:
         raise ConfigError(
             f"data.batch_size {training.batch_size} is that of all processes together in the "
             f"public code and must be a multiple of their number, {processes}"
         )
     training = replace(training, batch_size=training.batch_size // processes)
-    return replace(config, **{section: training})
+    return replace(config, **{SECTION_OF_STAGE[run.stage]: training})
 
 
 def _check_resume(run: ReferenceRun, run_dir: Path) -> None:
@@ -132,7 +131,7 @@ def _check_resume(run: ReferenceRun, run_dir: Path) -> None:
 
 def _warn_of_size(run: ReferenceRun, config: Config, counts: dict[str, int]) -> None:
     """Log what all milestones together will take on disk (T14)."""
-    training = config.train if run.stage == "diffusion" else config.train_autoencoder
+    training = stage_config(config, run.stage)
     count = training.max_steps // training.checkpoint_every
     one = counts.get("total", counts["first stage"])
     size = 4e-9 * one * (2 if run.saves_state else 1)
@@ -208,7 +207,7 @@ def _write_milestone(
     run: ReferenceRun, config: Config, run_dir: Path, step: int, task: Task, ema: EMA
 ) -> None:
     """Write ``model-<n>.pt`` and ``sample-<n>.png`` if a step is a milestone."""
-    training = config.train if run.stage == "diffusion" else config.train_autoencoder
+    training = stage_config(config, run.stage)
     if step % training.checkpoint_every:
         return
     milestone = step // training.checkpoint_every

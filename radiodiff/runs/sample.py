@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Subset
 from radiodiff import units
 from radiodiff.config import EvaluateConfig
 from radiodiff.data import EdgeDataset, EdgeImages, RadioMapSample
-from radiodiff.data.open import make_dataset
+from radiodiff.data.open import MapDataset, make_dataset
 from radiodiff.evaluate import draw_maps, model_predictor
 from radiodiff.files import sha256, write_atomically
 from radiodiff.pipeline import RadioDiffPipeline
@@ -73,14 +73,27 @@ def sample_run(
     if isinstance(dataset, EdgeDataset):
         raise ValueError("edges are drawn for whole pictures, those of split test")
     out_dir = Path(out_dir)
-    made_by = {
-        "weights_sha256": sha256(Path(run_dir) / "diffusion.safetensors"),
+    _claim_folder(out_dir, Path(run_dir), settings)
+    _draw_pictures(pipeline, dataset, out_dir, settings)
+    return out_dir
+
+
+def _claim_folder(out_dir: Path, run_dir: Path, settings: EvaluateConfig) -> None:
+    """Note in a folder what its pictures are made of; refuse one that holds others."""
+    drawn_from = {
+        "weights_sha256": sha256(run_dir / "diffusion.safetensors"),
         **{name: getattr(settings, name) for name in ("steps", "schedule", "seed", "shared_noise")},
     }
     note = out_dir / "sample.json"
-    if note.is_file() and json.loads(note.read_text()) != made_by:
+    if note.is_file() and json.loads(note.read_text()) != drawn_from:
         raise ValueError(f"{out_dir} holds pictures of other weights or settings: name another")
-    write_atomically(note, json.dumps(made_by, indent=1) + "\n")
+    write_atomically(note, json.dumps(drawn_from, indent=1) + "\n")
+
+
+def _draw_pictures(
+    pipeline: RadioDiffPipeline, dataset: MapDataset, out_dir: Path, settings: EvaluateConfig
+) -> None:
+    """Draw the maps that the folder lacks."""
     names = [f"{name}.png" for name in dataset.names]
     left = [k for k, name in enumerate(names) if not (out_dir / name).is_file()]
     if len(left) < len(names):
@@ -95,7 +108,6 @@ def sample_run(
             write_atomically(out_dir / f"{name}.png", save)
         done += len(batch.name)
         report(done, len(names))
-    return out_dir
 
 
 def _drawn_gray(

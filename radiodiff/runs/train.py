@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +15,10 @@ from torch.utils.data import DataLoader, Subset
 from radiodiff.checkpoint import load_weights, newest_checkpoint
 from radiodiff.config import Config, save_config
 from radiodiff.data import EightSymmetries
-from radiodiff.data.open import make_dataset
+from radiodiff.data.open import MapDataset, make_dataset
 from radiodiff.files import project_path, remove_temporaries, write_atomically
 from radiodiff.models import AutoencoderKL, UNet, parameter_count
-from radiodiff.runs.guard import STAGES, Stage, check_condition, check_run, last_checkpoint
+from radiodiff.runs.guard import STAGES, Stage, check_run, last_checkpoint
 from radiodiff.runs.sessions import record_session
 from radiodiff.tasks import AutoencoderTask, DiffusionTask, measure_latent_scale
 from radiodiff.trainer import OnCheckpoint, train
@@ -70,42 +71,56 @@ def train_run(
         NonFiniteLossError: If a loss is not finite.
     """
     run_dir = Path(run_dir) if run_dir is not None else default_run_dir(config)
-    if "diffusion" in stages:
-        check_condition(config)
     check_run(config, run_dir, resume=resume, stages=stages)
-    state = process_state()
-    last = last_checkpoint(config, run_dir, stages[-1])
-    newest = newest_checkpoint(last.parent)
-    began = time.monotonic()
-    dataset = make_dataset(config, "train")
-    if state.is_main_process:
-        remove_temporaries(run_dir)
-        save_config(config, run_dir / "config.yaml")
-        if newest != last:
-            record_session(run_dir, time.monotonic() - began)
-        logger.info("%d training maps of %d tiles", len(dataset), len(dataset.maps))
-        logger.info("parameters: %s", _parameter_counts(config))
-    training = EightSymmetries(dataset) if config.data.augment else dataset
-    settings: dict[str, Any] = {
-        "seed": config.seed,
-        "workers": config.data.workers,
-        "on_checkpoint": on_checkpoint,
-    }
+    dataset = _open_training_maps(config, run_dir, stages[-1])
+    learn = partial(
+        train,
+        dataset=EightSymmetries(dataset) if config.data.augment else dataset,
+        run_dir=run_dir,
+        seed=config.seed,
+        workers=config.data.workers,
+        on_checkpoint=on_checkpoint,
+    )
     # The latent scale is written after the first stage: with it the stage is over for good, since
     # the second builds on exactly these weights.
     if "autoencoder" in stages and not (run_dir / "latents.json").is_file():
-        task = _seeded(config.seed, AutoencoderTask, config)
-        train(task, training, config.train_autoencoder, run_dir, **settings)
-    if "diffusion" not in stages:
-        return run_dir
+        learn(_seeded(config.seed, AutoencoderTask, config), config=config.train_autoencoder)
+    if "diffusion" in stages:
+        learn(_diffusion_task(config, run_dir, dataset, initial_unet), config=config.train)
+    return run_dir
+
+
+def _open_training_maps(config: Config, run_dir: Path, stage: Stage) -> MapDataset:
+    """Open the training maps, and note configuration and session unless the stage is finished."""
+    last = last_checkpoint(config, run_dir, stage)
+    is_finished = newest_checkpoint(last.parent) == last
+    began = time.monotonic()
+    dataset = make_dataset(config, "train")
+    if process_state().is_main_process:
+        remove_temporaries(run_dir)
+        save_config(config, run_dir / "config.yaml")
+        if not is_finished:
+            record_session(run_dir, time.monotonic() - began)
+        logger.info("%d training maps of %d tiles", len(dataset), len(dataset.maps))
+        logger.info("parameters: %s", _parameter_counts(config))
+    return dataset
+
+
+def _diffusion_task(
+    config: Config,
+    run_dir: Path,
+    dataset: MapDataset,
+    initial_unet: Mapping[str, Tensor] | None,
+) -> DiffusionTask:
+    """Return the task of the second stage, on the autoencoder in the run folder."""
     autoencoder = _seeded(config.seed, AutoencoderKL, config.autoencoder)
     load_weights(autoencoder, run_dir / "autoencoder.safetensors")
-    scale = _latent_scale(config, autoencoder.to(state.device).eval(), dataset, run_dir)
+    autoencoder = autoencoder.to(process_state().device).eval()
+    scale = _latent_scale(config, autoencoder, dataset, run_dir)
     task = _seeded(config.seed + 1, DiffusionTask, config, autoencoder, scale)
     if initial_unet is not None:
         task.unet.load_state_dict(initial_unet)
-    train(task, training, config.train, run_dir, **settings)
-    return run_dir
+    return task
 
 
 def _parameter_counts(config: Config) -> str:
@@ -124,7 +139,9 @@ def _seeded(seed: int, make: Any, *arguments: Any) -> nn.Module:
         return make(*arguments)
 
 
-def _latent_scale(config: Config, autoencoder: AutoencoderKL, dataset: Any, run_dir: Path) -> float:
+def _latent_scale(
+    config: Config, autoencoder: AutoencoderKL, dataset: MapDataset, run_dir: Path
+) -> float:
     """Return the configured or measured latent scale and keep it in ``latents.json``."""
     path = run_dir / "latents.json"
     state = process_state()
@@ -138,7 +155,7 @@ def _latent_scale(config: Config, autoencoder: AutoencoderKL, dataset: Any, run_
     return json.loads(path.read_text())["latent_scale"]
 
 
-def _measure_scale(config: Config, autoencoder: AutoencoderKL, dataset: Any) -> float:
+def _measure_scale(config: Config, autoencoder: AutoencoderKL, dataset: MapDataset) -> float:
     """Return 1 / standard deviation of the latents of maps spread evenly over a dataset."""
     device = next(autoencoder.parameters()).device
     count = min(config.diffusion.latent_scale_maps, len(dataset))
