@@ -5,9 +5,7 @@ import difflib
 import json
 from pathlib import Path
 
-from radiodiff.data import RadioMapSeer, format_report, pack_dataset, verify_dataset
-from radiodiff.data.splits import read_manifest
-from radiodiff.plots import plot_sample
+from radiodiff.cli.choices import VARIANTS
 from radiodiff.progress import log_progress
 
 __all__ = ["add_commands"]
@@ -29,7 +27,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     show.add_argument("name", help="<map>_<transmitter>, e.g. 3_17")
     show.add_argument(
         "--simulation",
-        choices=("DPM", "IRT2", "IRT4", "carsDPM", "carsIRT2", "carsIRT4"),
+        choices=VARIANTS,
         default="DPM",
         help="target (DPM)",
     )
@@ -49,6 +47,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from radiodiff.data import format_report, verify_dataset
+
     progress = log_progress("checked %d of %d files")
     report = verify_dataset(options.root, sample=options.sample, progress=progress)
     print(json.dumps(report, indent=1) if options.json else format_report(report))
@@ -56,6 +56,10 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> None:
+    from radiodiff.data import RadioMapSeer
+    from radiodiff.data.splits import read_manifest
+    from radiodiff.plots import plot_sample
+
     has_cars = options.simulation.startswith("cars")
     dataset = RadioMapSeer(
         options.root, "all", simulation=options.simulation.removeprefix("cars"), cars=has_cars
@@ -81,6 +85,8 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _pack(options: argparse.Namespace) -> None:
+    from radiodiff.data import pack_dataset
+
     out = pack_dataset(
         options.root,
         folders=options.folders,
