@@ -34,8 +34,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from radiodiff.evaluate import format_table
     from radiodiff.runs.evaluate import evaluate_run
+    from radiodiff.scoring import format_table
 
     results_dir = options.out or project_path("results") / options.run_dir.resolve().name
     wanted = list(dict.fromkeys(options.protocol or ()))

@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Subset
 from radiodiff import units
 from radiodiff.config import EvaluateConfig
 from radiodiff.data import EdgeDataset, EdgeImages, RadioMapSample
-from radiodiff.data.open import MapDataset, make_dataset
+from radiodiff.data.open import make_dataset
+from radiodiff.data.options import MapDataset
 from radiodiff.evaluate import draw_maps, model_predictor
 from radiodiff.files import sha256, write_atomically
 from radiodiff.pipeline import RadioDiffPipeline

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Subset
 from radiodiff.checkpoint import load_weights, newest_checkpoint
 from radiodiff.config import Config, save_config
 from radiodiff.data import EightSymmetries
-from radiodiff.data.open import MapDataset, make_dataset
+from radiodiff.data.open import make_dataset
+from radiodiff.data.options import MapDataset
 from radiodiff.files import project_path, remove_temporaries, write_atomically
 from radiodiff.models import AutoencoderKL, UNet, parameter_count
 from radiodiff.runs.guard import STAGES, Stage, check_run, last_checkpoint
