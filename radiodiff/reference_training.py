@@ -30,7 +30,7 @@ from radiodiff.reference import (
     split_weights,
     unet_state_dict,
 )
-from radiodiff.runs.guard import check_run
+from radiodiff.runs.guard import SECTION_OF_STAGE, check_run, stage_config
 from radiodiff.runs.train import train_run
 from radiodiff.settings import ConfigError
 from radiodiff.tasks import AutoencoderTask, Task
@@ -104,15 +104,14 @@ def train_reference_run(
 def _adapted(run: ReferenceRun, processes: int) -> Config:
     """Return the configuration for this number of processes."""
     config = run.config
-    section = "training" if run.stage == "diffusion" else "autoencoder_training"
-    training = getattr(config, section)
+    training = stage_config(config, run.stage)
     if training.batch_size % processes:
         raise ConfigError(
             f"data.batch_size {training.batch_size} is that of all processes together in the "
             f"public code and must be a multiple of their number, {processes}"
         )
     training = replace(training, batch_size=training.batch_size // processes)
-    return replace(config, **{section: training})
+    return replace(config, **{SECTION_OF_STAGE[run.stage]: training})
 
 
 def _check_resume(run: ReferenceRun, run_dir: Path) -> None:
@@ -133,7 +132,7 @@ def _check_resume(run: ReferenceRun, run_dir: Path) -> None:
 
 def _warn_of_size(run: ReferenceRun, config: Config, counts: dict[str, int]) -> None:
     """Log what all milestones together will take on disk (T14)."""
-    training = config.training if run.stage == "diffusion" else config.autoencoder_training
+    training = stage_config(config, run.stage)
     count = training.max_steps // training.checkpoint_every
     one = counts.get("total", counts["first stage"])
     size = 4e-9 * one * (2 if run.saves_state else 1)
@@ -209,7 +208,7 @@ def _write_milestone(
     run: ReferenceRun, config: Config, run_dir: Path, step: int, task: Task, ema: EMA
 ) -> None:
     """Write ``model-<n>.pt`` and ``sample-<n>.png`` if a step is a milestone."""
-    training = config.training if run.stage == "diffusion" else config.autoencoder_training
+    training = stage_config(config, run.stage)
     if step % training.checkpoint_every:
         return
     milestone = step // training.checkpoint_every

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -121,10 +121,11 @@ def train(
     *,
     seed: int = 0,
     workers: int = 0,
-    resume: bool | Literal["auto"] = "auto",
     on_checkpoint: OnCheckpoint | None = None,
 ) -> Path:
     """Train a task, write its averaged weights and return their file.
+
+    It goes on from the newest checkpoint; whether it may, `radiodiff.runs.guard.check_run` judges.
 
     The run folder receives, under the task's name, checkpoints such as
     ``checkpoints/step-00001000``, ``log.jsonl`` (one line for each log interval), TensorBoard
@@ -138,8 +139,6 @@ def train(
         run_dir: Folder of the run.
         seed: Seed of batches, noise and dropout.
         workers: Loader processes.
-        resume: ``True`` needs a checkpoint, ``"auto"`` uses one if present, ``False`` requires
-            that there is none.
         on_checkpoint: Called in the main process before each checkpoint is written, so that a
             run that is killed in between calls it again.
 
@@ -147,16 +146,9 @@ def train(
         Path of ``<run_dir>/<task>.safetensors``.
 
     Raises:
-        FileNotFoundError: If ``resume`` is ``True`` and there is no checkpoint.
-        FileExistsError: If ``resume`` is ``False`` and there is one.
         NonFiniteLossError: If a loss or a gradient is not finite.
     """
     folder = Path(run_dir) / task.name
-    found = newest_checkpoint(folder / "checkpoints")
-    if resume is True and found is None:
-        raise FileNotFoundError(f"resume is true, but {folder / 'checkpoints'} holds no checkpoint")
-    if resume is False and found is not None:
-        raise FileExistsError(f"resume is false, but there is {found}: choose another run folder")
     process_state()
     # Accelerate keeps the first precision for the life of the process; stages may differ in it.
     AcceleratorState._reset_state()
@@ -170,7 +162,7 @@ def train(
         # For dropout; the caller's generator is given back unchanged.
         torch.random.manual_seed(seed + (accelerator.process_index << 32))
         loop = _Loop(accelerator, task, dataset, config, folder, seed, workers, on_checkpoint)
-        return loop.run(found)
+        return loop.run(newest_checkpoint(folder / "checkpoints"))
 
 
 class _Loop:

@@ -176,16 +176,6 @@ def test_accumulation_equals_one_large_batch(tiny, dataset_root, tmp_path):
     assert gradients[0] == pytest.approx(gradients[1], rel=1e-5)
 
 
-def test_resume_is_three_valued(tiny, dataset_root, tmp_path):
-    dataset = RadioMapSeer(dataset_root, "train")
-    with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        train(build(tiny, "diffusion"), dataset, tiny.training, tmp_path, resume=True)
-    train(build(tiny, "diffusion"), dataset, tiny.training, tmp_path, resume=False)
-    with pytest.raises(FileExistsError, match="another run folder"):
-        train(build(tiny, "diffusion"), dataset, tiny.training, tmp_path, resume=False)
-    train(build(tiny, "diffusion"), dataset, tiny.training, tmp_path, resume=True)
-
-
 def test_non_finite_loss_stops_and_says_where(tiny, dataset_root, tmp_path, monkeypatch):
     def broken(self, batch, pass_name, step, generator):
         result = forward(self, batch, pass_name, step, generator)

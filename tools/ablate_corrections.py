@@ -12,21 +12,20 @@ import argparse
 import json
 import logging
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
+from radiodiff.diffusion import DiffusionConfig
+from radiodiff.predictors.pipeline import RadioDiffPipeline
 from scipy.stats import t
 from torch.utils.data import DataLoader
 
@@ -35,13 +34,11 @@ from radiodiff.checkpoint import load_weights
 from radiodiff.config import Config, config_text, load_config, save_config
 from radiodiff.data import split_maps
 from radiodiff.data.open import make_dataset
-from radiodiff.diffusion import DiffusionConfig
 from radiodiff.files import project_path, write_atomically
 from radiodiff.models import AutoencoderKL, SwinConfig, SwinEncoder, UNet
-from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.predictors import model_predictor
 from radiodiff.progress import show_log
-from radiodiff.provenance import current_commit
+from radiodiff.provenance import made_by
 from radiodiff.runs.train import train_run
 from radiodiff.scoring import PROTOCOLS, evaluate, rmse
 from radiodiff.tasks import GenerativeTask
@@ -165,10 +162,7 @@ def main() -> None:
         },
         "identities": identities(config),
         "shared_maps": shared_maps(),
-        "commit": current_commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": f"{platform.machine()}, torch threads: {torch.get_num_threads()}",
-        "versions": {name: version(name) for name in ("radiodiff", "torch", "numpy")},
+        **made_by("torch", "numpy", device=torch.device("cpu")),
         "wall_time_s": round(time.monotonic() - began, 1),
         "config": yaml.safe_load(config_text(config)),
     }

@@ -5,14 +5,7 @@ import difflib
 import json
 from pathlib import Path
 
-from radiodiff.data import (
-    RadioMapOptions,
-    RadioMapSeer,
-    format_report,
-    pack_dataset,
-    verify_dataset,
-)
-from radiodiff.plots import plot_sample
+from radiodiff.cli.choices import VARIANTS
 from radiodiff.progress import log_progress
 
 __all__ = ["add_commands"]
@@ -34,7 +27,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     show.add_argument("name", help="<map>_<transmitter>, e.g. 3_17")
     show.add_argument(
         "--simulation",
-        choices=("DPM", "IRT2", "IRT4", "carsDPM", "carsIRT2", "carsIRT4"),
+        choices=VARIANTS,
         default="DPM",
         help="target (DPM)",
     )
@@ -54,6 +47,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from radiodiff.data import format_report, verify_dataset
+
     progress = log_progress("checked %d of %d files")
     report = verify_dataset(options.root, sample=options.sample, progress=progress)
     print(json.dumps(report, indent=1) if options.json else format_report(report))
@@ -61,6 +56,9 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> None:
+    from radiodiff.data import RadioMapOptions, RadioMapSeer
+    from radiodiff.plots import plot_sample
+
     has_cars = options.simulation.startswith("cars")
     simulation = options.simulation.removeprefix("cars")
     dataset = RadioMapSeer(
@@ -81,6 +79,8 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _pack(options: argparse.Namespace) -> None:
+    from radiodiff.data import pack_dataset
+
     out = pack_dataset(
         options.root,
         folders=options.folders,

@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
+from radiodiff.cli.choices import PROTOCOLS
 from radiodiff.cli.options import add_run_dir
-from radiodiff.scoring import PROTOCOLS, format_table
 from radiodiff.files import project_path
-from radiodiff.runs.evaluate import evaluate_run
 
 __all__ = ["add_commands"]
 
@@ -19,7 +18,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument(
         "--protocol",
         action="append",
-        choices=list(PROTOCOLS),
+        choices=PROTOCOLS,
         metavar="NAME",
         help=(
             f"rule for the numbers, may be repeated: {', '.join(PROTOCOLS)} (without it all are "
@@ -35,12 +34,15 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from radiodiff.runs.evaluate import evaluate_run
+    from radiodiff.scoring import format_table
+
     results_dir = options.out or project_path("results") / options.run_dir.resolve().name
     wanted = list(dict.fromkeys(options.protocol or ()))
     result = evaluate_run(
         options.run_dir,
         results_dir,
-        protocols=wanted or tuple(PROTOCOLS),
+        protocols=wanted or PROTOCOLS,
         allow_leak=options.allow_leak,
     )
     for protocol in wanted or ["city"]:

@@ -7,7 +7,6 @@ import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +34,7 @@ from radiodiff.reference.weights import (
     reference_state_dict,
     split_weights,
 )
+from radiodiff.runs.sessions import record_session
 
 __all__ = [
     "export_run",
@@ -139,12 +139,8 @@ def import_run(
         "keys": weights.keys,
     }
     write_atomically(temporary / _NOTE_FILE, json.dumps(note, indent=1))
-    session = {
-        "commit": f"imported from {Path(checkpoint).name}, sha256 {digest[:16]}",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data_s": 0.0,
-    }
-    write_atomically(temporary / "sessions.json", json.dumps([session], indent=1))
+    source = f"imported from {Path(checkpoint).name}, sha256 {digest[:16]}"
+    record_session(temporary, 0.0, commit=source)
     rename_folder(temporary, run_dir)
     return replace(run, config=config)
 

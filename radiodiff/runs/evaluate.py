@@ -1,11 +1,8 @@
 """Scoring a run: numbers with where they come from, and a figure."""
 
 import json
-import platform
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +14,26 @@ from radiodiff.data import RadioMapSeer, path_gain_db, split_overlap, transmitte
 from radiodiff.data.open import make_dataset
 from radiodiff.files import write_atomically
 from radiodiff.plots import plot_predictions
-from radiodiff.predictors import Baselines, dominant_path_predictor, model_predictor
+from radiodiff.predictors import (
+    Baselines,
+    Predictor,
+    dominant_path_predictor,
+    model_predictor,
+)
 from radiodiff.predictors.pipeline import RadioDiffPipeline
-from radiodiff.provenance import current_commit, device_name
-from radiodiff.runs.sessions import stage_seconds
+from radiodiff.provenance import made_by
+from radiodiff.runs.sessions import seconds_of_run, trained_at
 from radiodiff.scoring import PROTOCOLS, check_protocols, evaluate
 from radiodiff.workers import process_state
 
 __all__ = ["evaluate_run"]
 
 _FIGURE_MAPS = 4
+
+_UNFAIR = (
+    "a score would be no fair test: {}. Choose other settings in section data, or score all the "
+    "same with --allow-leak (allow_leak=True), which the results will tell"
+)
 
 
 def evaluate_run(
@@ -60,65 +67,59 @@ def evaluate_run(
     if process_state().num_processes > 1:
         raise ValueError("evaluation runs in one process: start it without torchrun")
     check_protocols(protocols)
-    commit = current_commit()
     began = time.monotonic()
     run_dir, results_dir = Path(run_dir), Path(results_dir)
     pipeline = RadioDiffPipeline.from_run(run_dir, device=device)
+    made = made_by("torch", "numpy", "numba", "accelerate", device=pipeline.device)
     config = pipeline.config
-    if not config.data.has_decibels or config.data.threshold:
-        raise ValueError(
-            "scores are defined for path gain on the scale of RadioMapSeer's files, but the run "
-            f"has data.source {config.data.source} and data.threshold {config.data.threshold:g}: "
-            "look at its maps with `radiodiff sample`"
-        )
-    channels, split = pipeline.space.channels, config.evaluate.split
-    training = make_dataset(config, "train", channels=channels)
-    held_out = make_dataset(config, split, channels=channels, max_maps=config.evaluate.max_maps)
+    training, held_out = _open_splits(config, pipeline.space.channels)
     leak = _leaks(config, held_out)
     if leak and not allow_leak:
-        raise ValueError(
-            f"a score would be no fair test: {'; '.join(leak.values())}. Choose other settings in "
-            "section data, or score all the same with --allow-leak (allow_leak=True), which the "
-            "results will tell"
-        )
-    model = model_predictor(pipeline, config.evaluate)
-    predictors = {
-        "radiodiff": model,
-        **Baselines.fit(training).predictors(),
-        "dominant path": dominant_path_predictor(held_out.cell_size_m),
-    }
+        raise ValueError(_UNFAIR.format("; ".join(leak.values())))
+    predictors = _predictors(pipeline, training, held_out)
     result = evaluate(predictors, held_out, config.evaluate, protocols=protocols)
-    figure = plot_predictions(_figure_rows(held_out, model))
-    results_dir.mkdir(parents=True, exist_ok=True)
-    figure.savefig(results_dir / "predictions.png", dpi=110)
-    sessions = json.loads((run_dir / "sessions.json").read_text())
-    seconds = {"data": sum(session["data_s"] for session in sessions)}
-    seconds |= {stage: stage_seconds(run_dir, stage) for stage in ("autoencoder", "diffusion")}
-    seconds["evaluation"] = time.monotonic() - began
-    judged = (
-        f"{config.data.root}, {held_out.split}: {len(held_out)} maps of {result['tiles']} tiles"
-    )
+    _write_figure(held_out, predictors["radiodiff"], results_dir / "predictions.png")
+    maps = f"{len(held_out)} maps of {result['tiles']} tiles"
     result |= {
-        "judged": judged,
+        "judged": f"{config.data.root}, {held_out.split}: {maps}",
         "run": config.name,
         "seed": config.seed,
-        "commit": commit,
-        "trained_at": sorted({session["commit"] for session in sessions}),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": device_name(pipeline.device),
-        "versions": {
-            name: version(name) for name in ("radiodiff", "torch", "numpy", "numba", "accelerate")
-        }
-        | {"python": platform.python_version()},
+        **made,
+        "trained_at": trained_at(run_dir),
         "data": _describe(training, held_out),
-        "wall_time_s": {name: round(value, 1) for name, value in seconds.items()}
-        | {"total": round(sum(seconds.values()), 1)},
+        "wall_time_s": _wall_time_s(run_dir, evaluation=time.monotonic() - began),
         "config": yaml.safe_load((run_dir / "config.yaml").read_text()),
     }
     if leak:
         result["leak"] = leak
     write_atomically(results_dir / "metrics.json", json.dumps(result, indent=1) + "\n")
     return result
+
+
+def _open_splits(config: Config, channels: tuple[str, ...]) -> tuple[RadioMapSeer, RadioMapSeer]:
+    """Open the maps of the training and those that are judged."""
+    if not config.data.has_decibels or config.data.threshold:
+        raise ValueError(
+            "scores are defined for path gain on the scale of RadioMapSeer's files, but the run "
+            f"has data.source {config.data.source} and data.threshold {config.data.threshold:g}: "
+            "look at its maps with `radiodiff sample`"
+        )
+    judged = config.evaluate
+    return (
+        make_dataset(config, "train", channels=channels),
+        make_dataset(config, judged.split, channels=channels, max_maps=judged.max_maps),
+    )
+
+
+def _predictors(
+    pipeline: RadioDiffPipeline, training: RadioMapSeer, held_out: RadioMapSeer
+) -> dict[str, Predictor]:
+    """Return the run, which is compared with each of the others, and its baselines, by name."""
+    return {
+        "radiodiff": model_predictor(pipeline, pipeline.config.evaluate),
+        **Baselines.fit(training).predictors(),
+        "dominant path": dominant_path_predictor(held_out.cell_size_m),
+    }
 
 
 def _leaks(config: Config, held_out: RadioMapSeer) -> dict[str, str]:
@@ -135,15 +136,15 @@ def _leaks(config: Config, held_out: RadioMapSeer) -> dict[str, str]:
     return leaks
 
 
-def _figure_rows(dataset: RadioMapSeer, model: Any) -> list[dict[str, object]]:
-    """Truth and prediction of the first transmitter of a few tiles."""
+def _write_figure(dataset: RadioMapSeer, model: Predictor, path: Path) -> None:
+    """Draw truth and prediction of the first transmitter of a few tiles."""
     firsts: dict[int, int] = {}
     for index, (map_id, _) in enumerate(dataset.pairs):
         firsts.setdefault(map_id, index)
     chosen = list(firsts.values())[:_FIGURE_MAPS]
     samples = [dataset[index] for index in chosen]
     predictions = model(next(iter(DataLoader(samples, batch_size=len(samples)))))
-    return [
+    rows = [
         {
             "name": sample.name,
             "truth_db": path_gain_db(sample),
@@ -153,6 +154,8 @@ def _figure_rows(dataset: RadioMapSeer, model: Any) -> list[dict[str, object]]:
         }
         for sample, prediction in zip(samples, predictions, strict=True)
     ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plot_predictions(rows).savefig(path, dpi=110)
 
 
 def _describe(training: RadioMapSeer, held_out: RadioMapSeer) -> dict[str, Any]:
@@ -172,3 +175,10 @@ def _describe(training: RadioMapSeer, held_out: RadioMapSeer) -> dict[str, Any]:
             for dataset in (training, held_out)
         },
     }
+
+
+def _wall_time_s(run_dir: Path, *, evaluation: float) -> dict[str, float]:
+    """Return how long data, stages and evaluation took, and all of them together [s]."""
+    seconds = seconds_of_run(run_dir) | {"evaluation": evaluation}
+    seconds["total"] = sum(seconds.values())
+    return {name: round(value, 1) for name, value in seconds.items()}

@@ -15,6 +15,7 @@ from radiodiff import units
 from radiodiff.config import EvaluateConfig
 from radiodiff.data import EdgeDataset, EdgeImages, RadioMapSample
 from radiodiff.data.open import make_dataset
+from radiodiff.data.options import MapDataset
 from radiodiff.files import sha256, write_atomically
 from radiodiff.predictors import draw_maps, model_predictor
 from radiodiff.predictors.pipeline import RadioDiffPipeline
@@ -70,23 +71,43 @@ def sample_run(
     if steps is not None:
         sampler = dataclasses.replace(sampler, steps=steps)
     make_schedule(sampler, pipeline.process)  # or raises
-    max_maps = settings.max_maps if max_maps is None else max_maps
-    channels = pipeline.space.channels if pipeline.config.data.has_decibels else None
     dataset = make_dataset(
-        pipeline.config, split or settings.split, channels=channels, max_maps=max_maps
+        pipeline.config,
+        split or settings.split,
+        channels=pipeline.space.channels if pipeline.config.data.has_decibels else None,
+        max_maps=settings.max_maps if max_maps is None else max_maps,
     )
     if isinstance(dataset, EdgeDataset):
         raise ValueError("edges are drawn for whole pictures, those of split test")
     out_dir = Path(out_dir)
-    made_by = {
-        "weights_sha256": sha256(Path(run_dir) / "diffusion.safetensors"),
+    _claim_folder(out_dir, Path(run_dir), settings, sampler)
+    _draw_pictures(pipeline, dataset, out_dir, settings, sampler)
+    return out_dir
+
+
+def _claim_folder(
+    out_dir: Path, run_dir: Path, settings: EvaluateConfig, sampler: SamplerConfig
+) -> None:
+    """Note in a folder what its pictures are made of; refuse one that holds others."""
+    drawn_from = {
+        "weights_sha256": sha256(run_dir / "diffusion.safetensors"),
         **{name: getattr(sampler, name) for name in ("steps", "schedule")},
         **{name: getattr(settings, name) for name in ("seed", "shared_noise")},
     }
     note = out_dir / "sample.json"
-    if note.is_file() and json.loads(note.read_text()) != made_by:
+    if note.is_file() and json.loads(note.read_text()) != drawn_from:
         raise ValueError(f"{out_dir} holds pictures of other weights or settings: name another")
-    write_atomically(note, json.dumps(made_by, indent=1) + "\n")
+    write_atomically(note, json.dumps(drawn_from, indent=1) + "\n")
+
+
+def _draw_pictures(
+    pipeline: RadioDiffPipeline,
+    dataset: MapDataset,
+    out_dir: Path,
+    settings: EvaluateConfig,
+    sampler: SamplerConfig,
+) -> None:
+    """Draw the maps that the folder lacks."""
     names = [f"{name}.png" for name in dataset.names]
     left = [k for k, name in enumerate(names) if not (out_dir / name).is_file()]
     if len(left) < len(names):
@@ -101,7 +122,6 @@ def sample_run(
             write_atomically(out_dir / f"{name}.png", save)
         done += len(batch.name)
         report(done, len(names))
-    return out_dir
 
 
 def _drawn_gray(

@@ -4,24 +4,25 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from accelerate import PartialState
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from radiodiff.checkpoint import load_weights, newest_checkpoint
 from radiodiff.config import Config, save_config
-from radiodiff.data import EightSymmetries, MapDataset, RadioMapSeer
+from radiodiff.data import EightSymmetries, RadioMapSeer
 from radiodiff.data.open import make_dataset
+from radiodiff.data.options import MapDataset
 from radiodiff.files import project_path, remove_temporaries, write_atomically
 from radiodiff.models import AutoencoderKL, UNet, parameter_count
 from radiodiff.predictors.familiar import SceneStatistics
-from radiodiff.predictors.pipeline import mean_run
+from radiodiff.predictors.pipeline import RadioDiffPipeline, mean_run
 from radiodiff.predictors.space import Space
-from radiodiff.runs.guard import STAGES, Stage, check_condition, check_run, last_checkpoint
+from radiodiff.runs.guard import STAGES, Stage, check_run, last_checkpoint
 from radiodiff.runs.sessions import record_session
 from radiodiff.tasks import AutoencoderTask, GenerativeTask, measure_scale
 from radiodiff.trainer import OnCheckpoint, train
@@ -76,49 +77,50 @@ def train_run(
         NonFiniteLossError: If a loss is not finite.
     """
     run_dir = Path(run_dir) if run_dir is not None else default_run_dir(config)
-    if "diffusion" in stages:
-        check_condition(config)
     check_run(config, run_dir, resume=resume, stages=stages)
-    state = process_state()
-    last = last_checkpoint(config, run_dir, stages[-1])
-    newest = newest_checkpoint(last.parent)
+    is_latent = config.process.space == "latent"
+    is_second = "diffusion" in stages
+    mean = mean_run(config, device=process_state().device) if is_second else None
+    dataset = _open_training_maps(config, run_dir, stages[-1], mean)
+    learn = partial(
+        train,
+        dataset=EightSymmetries(dataset) if config.data.augment else dataset,
+        run_dir=run_dir,
+        seed=config.seed,
+        workers=config.data.workers,
+        on_checkpoint=on_checkpoint,
+    )
+    # The scale is written after the first stage: with it the stage is over for good, since the
+    # second builds on exactly these weights.
+    if is_latent and "autoencoder" in stages and not (run_dir / "latents.json").is_file():
+        task = _seeded(config.seed, AutoencoderTask, config)
+        learn(task, config=config.autoencoder_training)
+    if is_second:
+        task = _generative_task(config, run_dir, dataset, mean)
+        if initial_network is not None:
+            task.network.load_state_dict(initial_network)
+        learn(task, config=config.training)
+    return run_dir
+
+
+def _open_training_maps(
+    config: Config, run_dir: Path, stage: Stage, mean: RadioDiffPipeline | None
+) -> MapDataset:
+    """Open the training maps, and note configuration and session unless the stage is finished."""
+    last = last_checkpoint(config, run_dir, stage)
+    is_finished = newest_checkpoint(last.parent) == last
     began = time.monotonic()
-    mean = mean_run(config, device=state.device) if "diffusion" in stages else None
     channels = Space(config, None, 1.0, mean).channels if mean is not None else None
     dataset = make_dataset(config, "train", channels=channels)
-    if state.is_main_process:
+    if process_state().is_main_process:
         remove_temporaries(run_dir)
         save_config(config, run_dir / "config.yaml")
         _note_scenes(dataset, run_dir)
-        if newest != last:
+        if not is_finished:
             record_session(run_dir, time.monotonic() - began)
         logger.info("%d training maps of %d tiles", len(dataset), len(dataset.maps))
         logger.info("parameters: %s", _parameter_counts(config))
-    training = EightSymmetries(dataset) if config.data.augment else dataset
-    settings: dict[str, Any] = {
-        "seed": config.seed,
-        "workers": config.data.workers,
-        "on_checkpoint": on_checkpoint,
-    }
-    # The scale is written after the first stage: with it the stage is over for good, since the
-    # second builds on exactly these weights.
-    is_latent = config.process.space == "latent"
-    if is_latent and "autoencoder" in stages and not (run_dir / "latents.json").is_file():
-        task = _seeded(config.seed, AutoencoderTask, config)
-        train(task, training, config.autoencoder_training, run_dir, **settings)
-    if "diffusion" not in stages:
-        return run_dir
-    autoencoder = None
-    if is_latent:
-        autoencoder = _seeded(config.seed, AutoencoderKL, config.autoencoder)
-        load_weights(autoencoder, run_dir / "autoencoder.safetensors")
-        autoencoder.to(state.device).eval()
-    scale = _scale(Space(config, autoencoder, 1.0, mean), dataset, run_dir, state)
-    task = _seeded(config.seed + 1, GenerativeTask, config, autoencoder, scale, mean)
-    if initial_network is not None:
-        task.network.load_state_dict(initial_network)
-    train(task, training, config.training, run_dir, **settings)
-    return run_dir
+    return dataset
 
 
 def _note_scenes(dataset: MapDataset, run_dir: Path) -> None:
@@ -131,6 +133,19 @@ def _note_scenes(dataset: MapDataset, run_dir: Path) -> None:
     scenes = (dataset[index].scene for index in firsts.values())
     noted = SceneStatistics.of_scenes(scenes)._asdict()
     write_atomically(run_dir / "scenes.json", json.dumps(noted, indent=1) + "\n")
+
+
+def _generative_task(
+    config: Config, run_dir: Path, dataset: MapDataset, mean: RadioDiffPipeline | None
+) -> GenerativeTask:
+    """Return the task of the second stage, on the autoencoder in the run folder if it has one."""
+    autoencoder = None
+    if config.process.space == "latent":
+        autoencoder = _seeded(config.seed, AutoencoderKL, config.autoencoder)
+        load_weights(autoencoder, run_dir / "autoencoder.safetensors")
+        autoencoder.to(process_state().device).eval()
+    scale = _scale(Space(config, autoencoder, 1.0, mean), dataset, run_dir)
+    return _seeded(config.seed + 1, GenerativeTask, config, autoencoder, scale, mean)
 
 
 def _parameter_counts(config: Config) -> str:
@@ -151,9 +166,10 @@ def _seeded(seed: int, make: Any, *arguments: Any) -> nn.Module:
         return make(*arguments)
 
 
-def _scale(space: Space, dataset: MapDataset, run_dir: Path, state: PartialState) -> float:
+def _scale(space: Space, dataset: MapDataset, run_dir: Path) -> float:
     """Return the configured or measured scale of ``x_0`` and keep it in ``latents.json``."""
     path, process = run_dir / "latents.json", space.config.process
+    state = process_state()
     if state.is_main_process and not path.is_file():
         scale = 1.0 if process.scaling == "softsign" else process.scale
         scale = scale or _measured_scale(space, dataset, state.device)
