@@ -15,10 +15,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from radiodiff.checkpoint import newest_checkpoint, save_content, sha256, write_atomically
+from radiodiff.checkpoint import newest_checkpoint, save_content
 from radiodiff.config import Config, ConfigError
 from radiodiff.ema import EMA
-from radiodiff.experiment import check_run, train_run
+from radiodiff.files import sha256, write_atomically
 from radiodiff.reference import (
     R25,
     UNET_PREFIX,
@@ -30,8 +30,10 @@ from radiodiff.reference import (
     split_weights,
     unet_state_dict,
 )
+from radiodiff.runs.guard import check_run
+from radiodiff.runs.train import train_run
 from radiodiff.tasks import AutoencoderTask, Task
-from radiodiff.trainer import process_state
+from radiodiff.workers import process_state
 
 __all__ = ["train_reference_run"]
 

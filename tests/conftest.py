@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from radiodiff.config import Config, load_config
+from radiodiff.data import RadioMapSeer
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -137,6 +138,11 @@ def _package_logger_as_found():
 @pytest.fixture
 def dataset_root(tmp_path: Path) -> Path:
     return write_radiomapseer(tmp_path / "RadioMapSeer", (*TRAIN_MAPS, *TEST_MAPS))
+
+
+@pytest.fixture
+def training(dataset_root: Path) -> RadioMapSeer:
+    return RadioMapSeer(dataset_root, "train")
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from radiodiff.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
     save_weights,
-    write_atomically,
 )
 
 
@@ -60,10 +59,3 @@ def test_weights_round_trip_and_errors(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"no")
     with pytest.raises(ValueError, match="does not fit"):
         load_weights(other, tmp_path / "bad.safetensors")
-
-
-def test_text_is_old_or_new(tmp_path):
-    write_atomically(tmp_path / "deep" / "a.json", "1")
-    write_atomically(tmp_path / "deep" / "a.json", "2")
-    assert (tmp_path / "deep" / "a.json").read_text() == "2"
-    assert len(list((tmp_path / "deep").iterdir())) == 1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from radiodiff.cli import main
+from radiodiff.cli.main import main
 from radiodiff.simulate import simulate_dataset
 
 from .conftest import SHARED

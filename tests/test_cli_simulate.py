@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from radiodiff.cli import main
+from radiodiff.cli.main import main
 
 CITY = {
     "7.json": [[[10, 10], [10, 30], [40, 30], [40, 10], [10, 10]]],

@@ -15,9 +15,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from radiodiff import RadioDiffPipeline
-from radiodiff.cli import main
+from radiodiff.cli.main import main
 from radiodiff.config import DataConfig, EdgesConfig
-from radiodiff.experiment import train_run
 from radiodiff.losses import LPIPS_CHANNELS
 from radiodiff.models import (
     AutoencoderConfig,
@@ -45,6 +44,7 @@ from radiodiff.reference import (
     unet_names,
     unet_state_dict,
 )
+from radiodiff.runs.train import train_run
 
 from .conftest import ROOT, SHARED, write_edges
 
@@ -287,7 +287,7 @@ def test_full_size_checkpoint_needs_little_memory(tmp_path):
     del state
     # Not `ru_maxrss`: it is never less than what this process held when it started the other.
     program = (
-        "import sys; from radiodiff.cli import main; code = main(sys.argv[1:]); "
+        "import sys; from radiodiff.cli.main import main; code = main(sys.argv[1:]); "
         "print(*[x.split()[1] for x in open('/proc/self/status') if x.startswith('VmHWM')]); "
         "sys.exit(code)"
     )

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from radiodiff import RadioDiffPipeline
-from radiodiff.cli import main
+from radiodiff.cli.main import main
 from radiodiff.config import ConfigError
 from radiodiff.models import UNet
 from radiodiff.reference import (

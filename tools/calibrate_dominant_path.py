@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 from scipy import ndimage, optimize
 
-from radiodiff.checkpoint import write_atomically
-from radiodiff.config import project_path
 from radiodiff.data.images import read_gray
-from radiodiff.experiment import current_commit, show_log
+from radiodiff.files import project_path, write_atomically
+from radiodiff.progress import show_log
+from radiodiff.provenance import current_commit
 from radiodiff.simulate import (
     DominantPath,
     DominantPathConstants,

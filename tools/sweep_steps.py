@@ -27,13 +27,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from radiodiff import units
-from radiodiff.checkpoint import sha256, write_atomically
-from radiodiff.config import config_text, project_path
+from radiodiff.config import config_text
 from radiodiff.data import RadioMapSample
-from radiodiff.evaluate import bootstrap_interval
-from radiodiff.experiment import current_commit, device_name, make_dataset, show_log
-from radiodiff.metrics import rmse
+from radiodiff.data.open import make_dataset
+from radiodiff.files import project_path, sha256, write_atomically
 from radiodiff.pipeline import RadioDiffPipeline, map_generators
+from radiodiff.progress import show_log
+from radiodiff.provenance import current_commit, device_name
+from radiodiff.scoring import bootstrap_interval, rmse
 
 logger = logging.getLogger("radiodiff.steps")
 

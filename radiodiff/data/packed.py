@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from radiodiff.data.images import DatasetError, is_image_name, read_gray
+from radiodiff.files import remove_temporaries, sha256, write_atomically
 from radiodiff.workers import only_writer, run_jobs
 
 __all__ = ["PackedImages", "pack_dataset"]
@@ -154,7 +155,7 @@ class PackedImages:
         Raises:
             DatasetError: If it is not the one that was written.
         """
-        if _sha256(self.path) != self.sha256:
+        if sha256(self.path) != self.sha256:
             raise DatasetError(f"{self.path} is not what was packed: delete it and pack again")
 
     def _row(self, name: str) -> int:
@@ -314,6 +315,7 @@ def _pixels(plan: _Plan) -> int:
 def _open_partial(plan: _Plan) -> set[int]:
     """Make or reopen the array that is being filled; return the shards that it lacks."""
     plan.array.parent.mkdir(parents=True, exist_ok=True)
+    remove_temporaries(plan.array.parent)
     try:
         header, *lines = plan.journal.read_text().splitlines()
         is_ours = json.loads(header) == list(plan.shape) and plan.partial.is_file()
@@ -335,9 +337,7 @@ def _open_partial(plan: _Plan) -> set[int]:
 def _write_journal(plan: _Plan, shards: Iterable[int]) -> None:
     """Write the journal anew: the shape of the array and a line for each finished shard."""
     lines = [json.dumps(plan.shape), *(_journal_line(plan, shard) for shard in sorted(shards))]
-    temporary = plan.journal.with_name(f"{plan.journal.name}.tmp")
-    temporary.write_text("".join(f"{line}\n" for line in lines))
-    temporary.replace(plan.journal)
+    write_atomically(plan.journal, "".join(f"{line}\n" for line in lines))
 
 
 def _journal_line(plan: _Plan, shard: int) -> str:
@@ -394,21 +394,13 @@ def _finish(plan: _Plan) -> None:
         "format": FORMAT,
         "shape": plan.shape,
         "bytes": plan.partial.stat().st_size,
-        "sha256": _sha256(plan.partial),
+        "sha256": sha256(plan.partial),
         "source": _digest(plan.files),
         "names": [file.name for file in plan.files],
     }
     path = plan.array.with_suffix(".json")
     path.unlink(missing_ok=True)  # never an old index beside a new array
     plan.partial.replace(plan.array)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(index))
-    temporary.replace(path)
+    write_atomically(path, json.dumps(index))
     plan.journal.unlink()
     logger.info("packed %d images: %s", plan.shape[0], plan.array)
-
-
-def _sha256(path: Path) -> str:
-    """Return the digest of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

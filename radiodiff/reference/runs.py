@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from radiodiff.checkpoint import save_tensors, sha256, write_atomically
+from radiodiff.checkpoint import save_tensors
 from radiodiff.config import Config, load_config, save_config
+from radiodiff.files import rename_folder, sha256, write_atomically
 from radiodiff.losses import LPIPS_CHANNELS
 from radiodiff.models import (
     AutoencoderKL,
@@ -143,7 +144,7 @@ def import_run(
         "data_s": 0.0,
     }
     write_atomically(temporary / "sessions.json", json.dumps([session], indent=1))
-    temporary.rename(run_dir)
+    rename_folder(temporary, run_dir)
     return replace(run, config=config)
 
 
