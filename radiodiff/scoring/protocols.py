@@ -3,7 +3,8 @@
 The same prediction has many NMSEs. They differ in the scale of the gray levels, in the cells that
 count, in the order of averaging and in the range of the data, and published tables seldom say
 which they use. Here a rule is a `Protocol`, the published ones have names (`PROTOCOLS`), and a
-`Score` refuses to be compared with one of another protocol. Chapter: ``notebooks/evaluate``.
+`Score` refuses to be compared with one of another protocol. NMSE belongs to the gray level: in dB
+the ratio has no meaning, since the dB scale has no natural zero. Chapter: ``notebooks/evaluate``.
 """
 
 import functools
