@@ -38,7 +38,7 @@ from radiodiff.data import (
     pack_dataset,
     to_samples,
 )
-from radiodiff.runs.train import current_commit
+from radiodiff.provenance import current_commit
 from radiodiff.simulate import simulate_dataset
 
 BATCH = 16
@@ -121,8 +121,8 @@ def main() -> None:
 
 def measure(root: Path, packed: Path, samples: int) -> dict[str, Any]:
     """Return samples a second of every way, ratios and the conditions."""
-    pack = RadioMapSeer(root, "all", packed=packed)
-    png = RadioMapSeer(root, "all", packed=packed / "none")
+    pack = RadioMapSeer(root, "all", RadioMapOptions(packed=str(packed)))
+    png = RadioMapSeer(root, "all", RadioMapOptions(packed=str(packed / "none")))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     batches = RandomBatches(len(pack), samples)
     ways: dict[str, tuple[Dataset, Callable[[Any], Any]]] = {

@@ -26,7 +26,7 @@ import numpy as np
 import shapely
 from shapely import Polygon
 
-from radiodiff.runs.train import current_commit
+from radiodiff.provenance import current_commit
 from radiodiff.simulate import CITY_NAMES, DominantPath, city_tile, place_transmitters, rasterize
 from radiodiff.simulate.ray_tracing import RayTracing
 from radiodiff.units import NOISE_THRESHOLD_DB, cell_to_m, line_of_sight_gain_db, m_to_cell

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from radiodiff.runs.train import current_commit
+from radiodiff.provenance import current_commit
 from radiodiff.simulate import CITY_NAMES, city_tile, place_transmitters
 from radiodiff.simulate.ray_tracing import RayTracing, RayTracingConstants
 from radiodiff.units import CARRIER_HZ, NOISE_THRESHOLD_DB, cell_to_m
@@ -105,7 +105,7 @@ def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         rng = np.random.default_rng(arguments.seed)
         buildings = city_tile(city, rng, float(size))
         engine = RayTracing(buildings, size, 1.0, RayTracingConstants(diffractions=0))
-        scene = sionna_scene(engine._scene.walls)
+        scene = sionna_scene(engine._scene.grid.walls)
         is_clear = ndimage.distance_transform_edt(~engine.building_mask) > WALL_DISTANCE_M + 0.5
         for cell in place_transmitters(engine.building_mask, arguments.transmitters, rng):
             position = cell_to_m(cell, size=size, cell_size_m=1.0)

@@ -30,9 +30,10 @@ from radiodiff.reference import (
     split_weights,
     unet_state_dict,
 )
-from radiodiff.runs.train import check_run, train_run
+from radiodiff.runs.guard import check_run
+from radiodiff.runs.train import train_run
 from radiodiff.tasks import AutoencoderTask, Task
-from radiodiff.trainer import process_state
+from radiodiff.workers import process_state
 
 __all__ = ["train_reference_run"]
 

@@ -7,7 +7,6 @@ stopped and resumed gives the same weights as one that was not.
 import json
 import logging
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import send_to_device
 from PIL import Image
@@ -33,13 +32,13 @@ from radiodiff.data import GrayBatch, GrayBatches, RadioMapSample, to_samples
 from radiodiff.ema import EMA
 from radiodiff.files import write_atomically
 from radiodiff.tasks import Task
+from radiodiff.workers import process_state
 
 __all__ = [
     "NonFiniteLossError",
     "OnCheckpoint",
     "batch_indices",
     "learning_rate",
-    "process_state",
     "train",
 ]
 
@@ -54,23 +53,6 @@ GRID_MAPS = 8
 
 class NonFiniteLossError(RuntimeError):
     """Training met a loss or gradient that is not a finite number and stopped; says where."""
-
-
-def process_state() -> PartialState:
-    """Return which of how many processes this is, on CPU-only machines too.
-
-    Raises:
-        ValueError: If the launcher started more processes than Accelerate sees; they would
-            train on their own and overwrite each other.
-    """
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if state.num_processes != launched:
-        raise ValueError(
-            f"the launcher started {launched} processes, Accelerate joins {state.num_processes}: "
-            "start with `torchrun --nproc-per-node N -m radiodiff train ...`"
-        )
-    return state
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

@@ -17,9 +17,12 @@ from torch.utils.data import DataLoader
 from radiodiff import RadioDiffPipeline
 from radiodiff.cli.main import main
 from radiodiff.config import ConfigError, load_config
-from radiodiff.data import DatasetError, RadioMap3DSeer, RadioMapSeer
+from radiodiff.data import DatasetError, RadioMap3DSeer, RadioMapOptions, RadioMapSeer
+from radiodiff.data.open import make_dataset
 from radiodiff.predictors import Baselines
-from radiodiff.runs.train import evaluate_run, make_dataset, sample_run, train_run
+from radiodiff.runs.evaluate import evaluate_run
+from radiodiff.runs.sample import sample_run
+from radiodiff.runs.train import train_run
 from radiodiff.scoring import PROTOCOLS, score_maps
 
 from .conftest import ROOT, write_radiomap3dseer, write_radiomapseer, write_variants
@@ -292,7 +295,7 @@ def test_radiounets_scale_is_sampled_in_decibels_and_not_scored(tiny, tmp_path):
 
 def test_scores_of_maps_without_the_files_scale_are_refused(dataset_root, tmp_path):
     """Wherever they come from: the batch itself says what its gray levels mean."""
-    scaled = RadioMapSeer(dataset_root, "train", threshold=0.2)
+    scaled = RadioMapSeer(dataset_root, "train", RadioMapOptions(threshold=0.2))
     unknown = RadioMap3DSeer(write_radiomap3dseer(tmp_path / "3d", (159,)), "train")
     for dataset in (scaled, unknown):
         batch = next(iter(DataLoader(dataset, batch_size=2)))

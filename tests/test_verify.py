@@ -14,9 +14,9 @@ from radiodiff.data import (
     check_digests,
     format_report,
     pack_dataset,
-    verify,
     verify_dataset,
 )
+from radiodiff.data.verify import report as verify
 from radiodiff.simulate import simulate_dataset
 
 from .conftest import SHARED

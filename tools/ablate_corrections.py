@@ -34,12 +34,15 @@ from radiodiff import units
 from radiodiff.checkpoint import load_weights
 from radiodiff.config import Config, config_text, load_config, save_config
 from radiodiff.data import split_maps
+from radiodiff.data.open import make_dataset
 from radiodiff.diffusion import DiffusionConfig
 from radiodiff.files import project_path, write_atomically
 from radiodiff.models import AutoencoderKL, SwinConfig, SwinEncoder, UNet
 from radiodiff.pipeline import RadioDiffPipeline
 from radiodiff.predictors import model_predictor
-from radiodiff.runs.train import current_commit, make_dataset, show_log, train_run
+from radiodiff.progress import show_log
+from radiodiff.provenance import current_commit
+from radiodiff.runs.train import train_run
 from radiodiff.scoring import PROTOCOLS, evaluate, rmse
 from radiodiff.tasks import DiffusionTask
 

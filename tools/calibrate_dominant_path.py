@@ -25,7 +25,8 @@ from scipy import ndimage, optimize
 
 from radiodiff.data.images import read_gray
 from radiodiff.files import project_path, write_atomically
-from radiodiff.runs.train import current_commit, show_log
+from radiodiff.progress import show_log
+from radiodiff.provenance import current_commit
 from radiodiff.simulate import (
     DominantPath,
     DominantPathConstants,

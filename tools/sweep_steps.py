@@ -29,9 +29,11 @@ from torch.utils.data import DataLoader, Subset
 from radiodiff import units
 from radiodiff.config import config_text
 from radiodiff.data import RadioMapSample
+from radiodiff.data.open import make_dataset
 from radiodiff.files import project_path, sha256, write_atomically
 from radiodiff.pipeline import RadioDiffPipeline, map_generators
-from radiodiff.runs.train import current_commit, device_name, make_dataset, show_log
+from radiodiff.progress import show_log
+from radiodiff.provenance import current_commit, device_name
 from radiodiff.scoring import bootstrap_interval, rmse
 
 logger = logging.getLogger("radiodiff.steps")

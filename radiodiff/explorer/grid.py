@@ -14,7 +14,7 @@ from radiodiff.scoring import rmse
 from radiodiff.simulate import DominantPath, trace_outlines
 
 __all__ = [
-    "Scene",
+    "ExplorerTile",
     "TransmitterGrid",
     "covered_share",
     "nearest_transmitter",
@@ -118,7 +118,7 @@ def nearest_transmitter(cells: np.ndarray, cell: tuple[int, int]) -> int:
     return int(((np.asarray(cells) - np.asarray(cell)) ** 2).sum(1).argmin())
 
 
-class Scene:
+class ExplorerTile:
     """One tile with the network and the simulator, ready for any transmitter.
 
     Every transmitter gets the same noise, so that a map changes by the transmitter alone and going
@@ -283,13 +283,13 @@ def predict_grid(
         ValueError: If there are too few outdoor cells, or the arguments do not suit; see
             `RadioMapExplorer`.
     """
-    scene = Scene(
+    tile = ExplorerTile(
         pipeline, buildings, cell_size_m, size=size, steps=steps, samples=samples, seed=seed
     )
-    cells = spread_cells(scene.building_mask, transmitters)
+    cells = spread_cells(tile.building_mask, transmitters)
     parts = []
     for start in range(0, transmitters, _BATCH):
-        parts.append(scene.maps(cells[start : start + _BATCH]))
+        parts.append(tile.maps(cells[start : start + _BATCH]))
         done = min(start + _BATCH, transmitters)
         if done == transmitters or done // _LOG_EVERY > start // _LOG_EVERY:
             logger.info("%d of %d transmitters", done, transmitters)

@@ -25,8 +25,8 @@ from radiodiff.config import (
     nearest,
 )
 from radiodiff.data import Splits
-from radiodiff.diffusion import DiffusionConfig
 from radiodiff.models import AutoencoderConfig, SwinConfig, UNetConfig
+from radiodiff.processes import DiffusionConfig
 
 __all__ = [
     "PROFILES",

@@ -47,6 +47,7 @@ from scipy.constants import epsilon_0 as VACUUM_F_PER_M
 from shapely import Polygon
 
 from radiodiff.simulate.cars import CAR_DB_PER_M, car_loss_db
+from radiodiff.simulate.grid import WallGrid, first_cell, meet_wall, next_cell, wall_grid
 from radiodiff.simulate.tile import Tile
 from radiodiff.simulate.visibility import (
     CORNER_OFFSET_M,
@@ -54,7 +55,6 @@ from radiodiff.simulate.visibility import (
     find_corners,
     nearest_walls,
     visible_spans,
-    wall_grid,
 )
 from radiodiff.units import CARRIER_HZ
 
@@ -112,11 +112,7 @@ class RayTracingConstants:
 class _Scene(NamedTuple):
     """What a ray can meet on a tile."""
 
-    size: int
-    cell_size_m: float
-    walls: np.ndarray  # (walls, 4) [m], as from `find_walls`, without the sides of the tile
-    first_wall: np.ndarray  # (cells + 1,): walls that touch cell c are wall_ids[first_wall[c]:...]
-    wall_ids: np.ndarray
+    grid: WallGrid  # without the sides of the tile
     cars: np.ndarray  # (size, size) bool, or (0, 0)
     car_db_per_m: float
     permittivity: complex
@@ -170,16 +166,11 @@ class RayTracing(Tile):
         self._spans = corner_spans(self._walls, self._wedges.points, size, self.cell_size_m)
         walls = self._walls[:-4].copy()
         self._open_share = _open_share(walls, size, self.cell_size_m)
-        first_wall, wall_ids = wall_grid(walls, size, self.cell_size_m)
         loss_factor = self.constants.conductivity_s_per_m / (
             2 * np.pi * CARRIER_HZ * VACUUM_F_PER_M
         )
         self._scene = _Scene(
-            size=size,
-            cell_size_m=self.cell_size_m,
-            walls=walls,
-            first_wall=first_wall,
-            wall_ids=wall_ids,
+            grid=wall_grid(walls, size, self.cell_size_m),
             cars=cars.copy() if cars is not None and cars.any() else np.zeros((0, 0), bool),
             car_db_per_m=float(self.constants.car_db_per_m),
             permittivity=complex(self.constants.permittivity, -loss_factor),
@@ -273,7 +264,7 @@ def _find_wedges(geometry: shapely.MultiPolygon, extent_m: float, min_turn_rad: 
 @numba.njit(cache=True)
 def _direct(scene: _Scene, walls: np.ndarray, source: np.ndarray) -> np.ndarray:
     """Return the power of the direct path at the cell centres, ``1 / L^2``, shape as the map."""
-    size, cell_size_m = scene.size, scene.cell_size_m
+    size, cell_size_m = scene.grid.size, scene.grid.cell_size_m
     power = np.zeros((size, size))
     _, sectors = nearest_walls(walls, source[0], source[1])
     for row, start, stop in visible_spans(walls, sectors, source, size, cell_size_m):
@@ -291,7 +282,7 @@ def _transmitted(scene: _Scene, x0: float, y0: float, x1: float, y1: float) -> f
     """Return the share of power that cars leave to a straight path [1]."""
     if len(scene.cars) == 0:
         return 1.0
-    loss_db = car_loss_db(scene.cars, scene.cell_size_m, x0, y0, x1, y1, scene.car_db_per_m)
+    loss_db = car_loss_db(scene.cars, scene.grid.cell_size_m, x0, y0, x1, y1, scene.car_db_per_m)
     return 10 ** (-loss_db / 10)
 
 
@@ -330,37 +321,24 @@ def _follow(
         Length of this piece [m], the wall that ends it or -1, and the share of power that cars
         left to it [1].
     """
-    size, cell_size_m, walls = scene.size, scene.cell_size_m, scene.walls
+    grid = scene.grid
+    size = grid.size
     has_cars = len(scene.cars) > 0
     decay = scene.car_db_per_m * np.log(10) / 10
     transmitted = 1.0
-    col, up = int(x / cell_size_m), int(y / cell_size_m)
-    next_x = next_y = step_x = step_y = np.inf
-    if ux != 0:
-        step_x = cell_size_m / abs(ux)
-        next_x = ((col + (ux > 0)) * cell_size_m - x) / ux
-    if uy != 0:
-        step_y = cell_size_m / abs(uy)
-        next_y = ((up + (uy > 0)) * cell_size_m - y) / uy
     node = 0
     slope = (inverse[1] - inverse[0]) / (nodes[1] - nodes[0])
     at = 0.0
-    while 0 <= col < size and 0 <= up < size:
-        row = size - 1 - up
-        stop, wall = min(next_x, next_y, reach), -1
+    walk = first_cell(x, y, ux, uy, grid.cell_size_m)
+    while 0 <= walk.col < size and 0 <= walk.up < size:
+        row, col = size - 1 - walk.up, walk.col
+        stop, wall = min(walk.next_x, walk.next_y, reach), -1
         cell = row * size + col
-        for k in range(scene.first_wall[cell], scene.first_wall[cell + 1]):
-            w = scene.wall_ids[k]
+        for k in range(grid.first_wall[cell], grid.first_wall[cell + 1]):
+            w = grid.wall_ids[k]
             if w == last_wall:
                 continue
-            ax, ay = walls[w, 0] - x, walls[w, 1] - y
-            dx, dy = walls[w, 2] - walls[w, 0], walls[w, 3] - walls[w, 1]
-            # Only walls that face the ray: it goes from their right to their left.
-            inward = dx * uy - dy * ux
-            if inward <= 0:
-                continue
-            distance = (dx * ay - dy * ax) / inward
-            along = (ux * ay - uy * ax) / inward
+            distance, along = meet_wall(grid.walls, w, x, y, ux, uy)
             if -SLACK_M < distance <= stop and -1e-9 <= along <= 1 + 1e-9:
                 stop, wall = distance, w
         length = max(0.0, stop - at)
@@ -379,12 +357,7 @@ def _follow(
         at = stop
         if wall >= 0 or at >= reach:
             return at, wall, transmitted
-        if next_x < next_y:
-            next_x += step_x
-            col += 1 if ux > 0 else -1
-        else:
-            next_y += step_y
-            up += 1 if uy > 0 else -1
+        walk = next_cell(walk)
     return at, -1, transmitted
 
 
@@ -406,8 +379,8 @@ def _reflection(sine: float, permittivity: complex, is_vertical: bool) -> comple
 @numba.njit(cache=True)
 def _reflect(scene: _Scene, wall: int, ux: float, uy: float) -> tuple[float, float, float]:
     """Return the direction of a ray after its reflection and the reflectance of power [1]."""
-    dx = scene.walls[wall, 2] - scene.walls[wall, 0]
-    dy = scene.walls[wall, 3] - scene.walls[wall, 1]
+    walls = scene.grid.walls
+    dx, dy = walls[wall, 2] - walls[wall, 0], walls[wall, 3] - walls[wall, 1]
     length = np.hypot(dx, dy)
     nx, ny = dy / length, -dx / length
     sine = -(ux * nx + uy * ny)
@@ -427,7 +400,7 @@ def _shoot(
         ``(size, size)``.
     """
     hits = np.full((rays, reflections), -1, np.int32)
-    cell_sums = np.zeros((scene.size, scene.size))
+    cell_sums = np.zeros((scene.grid.size, scene.grid.size))
     nodes = np.array([0.0, 1.0])
     width = 2 * np.pi / rays
     for ray in range(rays if reflections > 0 else 0):
@@ -547,13 +520,13 @@ def _add_waves(
     """Append what a beam between two directions, over a sequence of walls, brings to corners."""
     image = source.copy()
     for wall in walls:
-        image[0], image[1] = _mirror(scene.walls, wall, image[0], image[1])
+        image[0], image[1] = _mirror(scene.grid.walls, wall, image[0], image[1])
     # Mirroring back is affine: three points give it.
     origin, unit_x, unit_y = np.zeros(2), np.array([1.0, 0.0]), np.array([0.0, 1.0])
     for wall in walls[::-1]:
-        origin[0], origin[1] = _mirror(scene.walls, wall, origin[0], origin[1])
-        unit_x[0], unit_x[1] = _mirror(scene.walls, wall, unit_x[0], unit_x[1])
-        unit_y[0], unit_y[1] = _mirror(scene.walls, wall, unit_y[0], unit_y[1])
+        origin[0], origin[1] = _mirror(scene.grid.walls, wall, origin[0], origin[1])
+        unit_x[0], unit_x[1] = _mirror(scene.grid.walls, wall, unit_x[0], unit_x[1])
+        unit_y[0], unit_y[1] = _mirror(scene.grid.walls, wall, unit_y[0], unit_y[1])
     unit_x -= origin
     unit_y -= origin
     target = np.empty(2)
@@ -772,7 +745,7 @@ def _bend_to_cells(
     power: np.ndarray,
 ) -> None:
     """Add what a corner brings to the centres of the cells it sees, for all waves on one face."""
-    size, cell_size_m = scene.size, scene.cell_size_m
+    size, cell_size_m = scene.grid.size, scene.grid.cell_size_m
     open_rad = wedges.open_rad[corner]
     px, py = wedges.points[corner]
     tx, ty = wedges.tips[corner]

@@ -32,13 +32,10 @@ __all__ = [
     "line_of_sight_mask",
     "nearest_walls",
     "visible_spans",
-    "wall_grid",
 ]
 
 #: Corners are looked at from this far in front of them [m].
 CORNER_OFFSET_M = 0.05
-#: Rounding that a wall may be off by where it passes from cell to cell [m].
-SLACK_M = 1e-6
 #: Corners that turn by less than this bend no path [rad]. Where a long wall turns by a few degrees
 #: it does hide what lies behind, so the limit must be small: at 1 mrad and 200 m of wall the
 #: hidden strip is as wide as the offset above.
@@ -336,49 +333,3 @@ def corner_spans(
             spans = np.concatenate((spans, np.empty_like(spans)))
         spans[begin : begin + len(more)] = more
     return first_span, spans[: first_span[-1]].copy()
-
-
-@numba.njit(cache=True)
-def wall_grid(walls: np.ndarray, size: int, cell_size_m: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return which walls touch each cell, in compressed rows.
-
-    Args:
-        walls: Segments ``(x_0, y_0, x_1, y_1)`` [m] within the tile, shape ``(walls, 4)``.
-        size: Cells along each side of the tile.
-        cell_size_m: Side of a cell [m].
-
-    Returns:
-        ``first_wall``, shape ``(cells + 1,)``, and ``wall_ids``: walls that touch cell ``row *
-        size + col`` are ``wall_ids[first_wall[cell]:first_wall[cell + 1]]``.
-    """
-    first_wall = np.zeros(size * size + 1, np.int64)
-    wall_ids = np.zeros(0, np.int64)
-    for is_second_pass in (False, True):
-        for w in range(len(walls)):
-            ax, ay, bx, by = walls[w]
-            low_up = max(0, int((min(ay, by) - SLACK_M) / cell_size_m))
-            high_up = min(size - 1, int((max(ay, by) + SLACK_M) / cell_size_m))
-            for up in range(low_up, high_up + 1):
-                # Part of the wall that lies at the height of this row.
-                left, right = ax, bx
-                if by != ay:
-                    s = (up * cell_size_m - SLACK_M - ay) / (by - ay)
-                    t = ((up + 1) * cell_size_m + SLACK_M - ay) / (by - ay)
-                    left = ax + min(max(s, 0.0), 1.0) * (bx - ax)
-                    right = ax + min(max(t, 0.0), 1.0) * (bx - ax)
-                low_col = max(0, int((min(left, right) - SLACK_M) / cell_size_m))
-                high_col = min(size - 1, int((max(left, right) + SLACK_M) / cell_size_m))
-                for col in range(low_col, high_col + 1):
-                    cell = (size - 1 - up) * size + col
-                    if is_second_pass:
-                        wall_ids[first_wall[cell]] = w
-                        first_wall[cell] += 1
-                    else:
-                        first_wall[cell + 1] += 1
-        if not is_second_pass:
-            first_wall = np.cumsum(first_wall)
-            wall_ids = np.empty(first_wall[-1], np.int64)
-    # The second pass moved every begin to the end of its cell, which is the begin of the next.
-    first_wall[1:] = first_wall[:-1].copy()
-    first_wall[0] = 0
-    return first_wall, wall_ids

@@ -17,10 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
-from radiodiff import tasks
 from radiodiff.config import AutoencoderLossConfig, Config
 from radiodiff.data import RadioMapSample
-from radiodiff.diffusion import ConstantSDE, Prediction, diffusion_loss, predict
 from radiodiff.ema import EMA
 from radiodiff.losses import PerceptualLoss, adaptive_weight, generator_loss
 from radiodiff.models import (
@@ -31,6 +29,7 @@ from radiodiff.models import (
     UNet,
 )
 from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.processes import ConstantSDE, Prediction, constant_sde
 from radiodiff.reference import (
     Names,
     autoencoder_config,
@@ -44,6 +43,7 @@ from radiodiff.reference import (
 from radiodiff.sampler import reference_schedule, sample
 from radiodiff.tasks import AutoencoderTask, DiffusionTask
 from tests.parity.vectors import Answer, VectorSet, recipe
+from tests.processes.direct import DirectSDE
 
 Answers = Iterator[tuple[str, Tensor | Answer]]
 
@@ -61,7 +61,7 @@ def sde(vectors: VectorSet) -> Answers:
     length, step_noise = vectors.input("s"), vectors.input("eps")
     prediction = Prediction(vectors.input("C_pred"), vectors.input("noise_pred"))
     x_t = process.perturb(x_0, noise, t)
-    estimate = process.predict_x_0(x_t, prediction, t)
+    estimate = process.x_0(x_t, prediction, t=t)
     yield "x_t", x_t
     yield "x0_from_xt", estimate
     for name, drift in (("xtms", prediction.drift), ("xtms_corrected", -estimate)):
@@ -76,7 +76,7 @@ def sde(vectors: VectorSet) -> Answers:
             for i in range(len(t))
         ]
         yield name, torch.cat(steps)
-    yield "t_of_u", process.times(vectors.input("u"))
+    yield "t_of_u", process.training_times(vectors.input("u"))
 
     names = vectors.entry["loss_rows"]
     variants = []
@@ -84,17 +84,17 @@ def sde(vectors: VectorSet) -> Answers:
         kind, weighted, both = re.fullmatch("(l1|l2)(_weighted)?(_plus_l1_halved)?", name).groups()
         section = {"loss_type": kind, "weighting_loss": bool(weighted), "use_l1": bool(both)}
         variants.append(diffusion_config(vectors.config | section, vectors.folder.profile))
-    per_map = [diffusion_loss(prediction, x_0, noise, t, variant) for variant in variants]
+    per_map = [variant.regression_loss(prediction, x_0, noise, t) for variant in variants]
     rows = [torch.cat([row, row.mean()[None]]) for row in per_map]
     yield "losses", Answer(torch.stack(rows), labels=names)
     leaves = Prediction(*(p.clone().requires_grad_() for p in prediction))
-    diffusion_loss(leaves, x_0, noise, t, variants[0]).mean().backward()
+    variants[0].regression_loss(leaves, x_0, noise, t).mean().backward()
     yield "grad_C_pred", leaves.drift.grad
     yield "grad_noise_pred", leaves.noise.grad
     # The drift's target: where the gradient 2 (drift - target) / n of a plain square points from.
     plain = replace(variants[0], weighting="uniform", error="squared")
     drift = prediction.drift.clone().requires_grad_()
-    diffusion_loss(Prediction(drift, prediction.noise), x_0, noise, t, plain).sum().backward()
+    plain.regression_loss(Prediction(drift, prediction.noise), x_0, noise, t).sum().backward()
     yield "C_target", prediction.drift - drift.grad * x_0[0].numel() / 2
 
 
@@ -124,7 +124,8 @@ def sampler(vectors: VectorSet) -> Answers:
         generator = torch.Generator().manual_seed(0)
         is_stored = f"{name}/init" in vectors.arrays
         result = sample(
-            lambda x_t, t: Prediction(head("A", x_t, t), head("B", x_t, t)),
+            DirectSDE(),
+            lambda x_t, t: (head("A", x_t, t), head("B", x_t, t)),
             schedule,
             vectors.input(f"{name}/init")
             if is_stored
@@ -200,9 +201,7 @@ def unet(vectors: VectorSet) -> Answers:
         with recording(network, inner) as seen:
             features = network.encode_condition(condition)
             heads = network(x_t, t, features)
-        drift, noise = predict(
-            heads, x_t, t, drift_skip=vectors.folder.profile.diffusion.drift_skip
-        )
+        drift, noise = vectors.folder.profile.diffusion.predict(heads, x_t, t)
         yield f"{prefix}C", drift
         yield f"{prefix}noise", noise
         if prefix:
@@ -455,8 +454,8 @@ def _given(
         patch.object(
             DiagonalGaussian, "sample", lambda own, _: sample_posterior(own, noise=posterior)
         ),
-        patch.object(ConstantSDE, "draw_times", lambda own, *_, **__: own.times(uniform)),
-        patch.object(tasks, "standard_normal", lambda *_: noise),
+        patch.object(ConstantSDE, "draw_times", lambda own, *_, **__: own.training_times(uniform)),
+        patch.object(constant_sde, "standard_normal", lambda *_: noise),
     ):
         yield
 

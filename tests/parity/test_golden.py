@@ -16,7 +16,6 @@ import torch
 
 from radiodiff.config import AutoencoderLossConfig, Config
 from radiodiff.data import split_maps
-from radiodiff.diffusion import diffusion_loss, predict
 from radiodiff.losses import PerceptualLoss
 from radiodiff.models import (
     AutoencoderConfig,
@@ -145,7 +144,7 @@ def unet(profile, weights):
 
 
 def outputs(unet, profile, x_t, t, features):
-    return predict(unet(x_t, t, features), x_t, t, drift_skip=profile.diffusion.drift_skip)
+    return profile.diffusion.predict(unet(x_t, t, features), x_t, t)
 
 
 @torch.no_grad()
@@ -199,7 +198,7 @@ def test_training_loss(unet, profile):
     x_t = (1 - t).view(-1, 1, 1, 1) * x_0 + t.sqrt().view(-1, 1, 1, 1) * noise
     features = unet.encode_condition(given("input:cond2", (2, *SIZE[1:])))
     prediction = outputs(unet, profile, x_t, t, features)
-    loss = diffusion_loss(prediction, x_0, noise, t, profile.diffusion).mean()
+    loss = profile.diffusion.regression_loss(prediction, x_0, noise, t).mean()
     expected = GOLDEN[profile.name]["p_losses"]["train/loss_simple"]
     assert loss.item() == pytest.approx(expected, rel=1e-4)
 

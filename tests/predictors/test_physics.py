@@ -16,7 +16,7 @@ def test_dominant_path_from_the_raster(tmp_path, variant, largest_db):
     """Close to the engine over exact outlines, which made the maps, and no batch changes it."""
     settings = {"maps": 2, "transmitters": 3, "size": 64, "cell_size_m": 2.0}
     root = simulate_dataset(tmp_path / "sim", **settings, variants=[variant])
-    dataset = RadioMapSeer(root, "train", simulation=variant)
+    dataset = RadioMapSeer(root, "train", RadioMapOptions(simulation=variant))
     predict = dominant_path_predictor(2.0)
     (batch,) = DataLoader(dataset, batch_size=len(dataset))
     gain = predict(batch)

@@ -9,17 +9,10 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from radiodiff import units
-from radiodiff.data import (
-    DatasetError,
-    RadioMapSeer,
-    k2_map,
-    measurement_map,
-    network_condition,
-    path_gain_db,
-    thresholded,
-)
+from radiodiff.conditions import k2_map, network_range
+from radiodiff.data import DatasetError, RadioMapOptions, RadioMapSeer, path_gain_db
 
-from .conftest import SHARED, TEST_MAPS, TRAIN_MAPS
+from ..conftest import SHARED, TEST_MAPS, TRAIN_MAPS
 
 REAL = SHARED / "data" / "radiomapseer_sample"
 
@@ -85,7 +78,7 @@ def test_missing_folder_is_named(tmp_path):
 
 def test_missing_cars_folder_is_named(dataset_root):
     with pytest.raises(DatasetError, match="carsDPM"):
-        RadioMapSeer(dataset_root, "train", cars=True)
+        RadioMapSeer(dataset_root, "train", RadioMapOptions(cars=True))
 
 
 def test_empty_split_is_an_error(dataset_root):
@@ -146,7 +139,7 @@ def levels(sample):
 @pytest.mark.parametrize("cars", [False, True])
 @pytest.mark.parametrize("simulation", ["DPM", "IRT2", "IRT4"])
 def test_simulations(variants_root, simulation, cars):
-    dataset = RadioMapSeer(variants_root, "all", simulation=simulation, cars=cars)
+    dataset = RadioMapSeer(variants_root, "all", RadioMapOptions(simulation=simulation, cars=cars))
     assert len(dataset) == 4 * (2 if simulation == "IRT4" else 3)
     assert dataset.names == [sample.name for sample in dataset]
     folder = f"cars{simulation}" if cars else simulation
@@ -159,7 +152,7 @@ def test_simulations(variants_root, simulation, cars):
 def mix_weights(root, **choice):
     """Weight of IRT2 in each map of a mix; every cell must tell the same."""
     weights = []
-    for sample in RadioMapSeer(root, "all", simulation="mix", **choice):
+    for sample in RadioMapSeer(root, "all", RadioMapOptions(simulation="mix", **choice)):
         dpm, irt2 = (gray_of(root, kind, sample.name).astype(float) for kind in ("DPM", "IRT2"))
         inside = irt2 > 0
         ratio = (dpm - levels(sample).numpy())[inside] / (dpm - irt2)[inside]
@@ -178,12 +171,13 @@ def test_mix_is_a_mean_of_two_simulations(variants_root):
     assert abs(mix_weights(variants_root, irt2_max_weight=0.0)).max() < 1e-5
     (variants_root / "gain/IRT2/103_1.png").unlink()
     with pytest.raises(DatasetError, match=r"IRT2 lacks 1 maps .* first 103_1\.png"):
-        RadioMapSeer(variants_root, "all", simulation="mix")
+        RadioMapSeer(variants_root, "all", RadioMapOptions(simulation="mix"))
 
 
 def test_cars_may_be_unknown_to_the_network(variants_root):
     told, untold = (
-        RadioMapSeer(variants_root, "all", cars=True, hide_cars=hide)[0] for hide in (False, True)
+        RadioMapSeer(variants_root, "all", RadioMapOptions(cars=True, hide_cars=hide))[0]
+        for hide in (False, True)
     )
     assert torch.equal(told.radio_map, untold.radio_map)
     assert torch.equal(told.condition[:2], untold.condition)
@@ -195,7 +189,7 @@ def test_cars_may_be_unknown_to_the_network(variants_root):
 def test_missing_buildings(variants_root, missing):
     """The condition lacks buildings, one of six versions; where the map is defined stays."""
     whole = RadioMapSeer(variants_root, "all")
-    dataset = RadioMapSeer(variants_root, "all", missing_buildings=missing)
+    dataset = RadioMapSeer(variants_root, "all", RadioMapOptions(missing_buildings=missing))
     versions = set()
     for sample, complete in zip(dataset, whole, strict=True):
         found = sample.condition[0].numpy()
@@ -215,8 +209,10 @@ def test_missing_buildings(variants_root, missing):
 
 @pytest.mark.parametrize("threshold", [0.0, 0.2])
 def test_measurements(dataset_root, threshold):
-    plain = RadioMapSeer(dataset_root, "all", threshold=threshold)
-    dataset = RadioMapSeer(dataset_root, "all", measurements=(5, 30), threshold=threshold)
+    plain = RadioMapSeer(dataset_root, "all", RadioMapOptions(threshold=threshold))
+    dataset = RadioMapSeer(
+        dataset_root, "all", RadioMapOptions(measurements=(5, 30), threshold=threshold)
+    )
     counts = []
     for sample, before in zip(dataset, plain, strict=True):
         measured = sample.condition[2] > 0
@@ -229,24 +225,22 @@ def test_measurements(dataset_root, threshold):
     assert 5 <= min(counts) < max(counts) <= 30
     assert all(
         (sample.condition[2] > 0).sum() == 7
-        for sample in RadioMapSeer(dataset_root, "all", measurements=7)
+        for sample in RadioMapSeer(dataset_root, "all", RadioMapOptions(measurements=(7, 7)))
     )
 
 
 def test_measurements_inside_buildings(dataset_root):
     """As RadioUNet measures: a cell in a building has gray level 0 and reads as one step."""
-    sample = RadioMapSeer(dataset_root, "all", measurements=600, measure_anywhere=True)[0]
+    sample = RadioMapSeer(
+        dataset_root, "all", RadioMapOptions(measurements=(600, 600), measure_anywhere=True)
+    )[0]
     inside = sample.condition[2][~sample.outdoor_mask[0]]
     assert (inside > 0).any()
     assert set(inside.unique().tolist()) <= {0.0, float(torch.tensor(1 / 255))}
     with pytest.raises(DatasetError, match="2000 cells are to be measured, but it has 1024"):
-        RadioMapSeer(dataset_root, "all", measurements=2000, measure_anywhere=True)[0]
-
-
-def test_a_measured_floor_is_not_the_lack_of_a_measurement():
-    gray = torch.tensor([[0.0, 0.0, 0.5]])
-    channel = measurement_map(gray, torch.tensor([[True, False, True]]))
-    assert channel.tolist() == [[pytest.approx(1 / 255), 0.0, 0.5]]
+        RadioMapSeer(
+            dataset_root, "all", RadioMapOptions(measurements=(2000, 2000), measure_anywhere=True)
+        )[0]
 
 
 ALL_RANDOM = {
@@ -260,11 +254,11 @@ ALL_RANDOM = {
 @pytest.mark.parametrize(("workers", "batch_size"), [(0, 1), (0, 5), (2, 3)])
 def test_what_is_drawn_depends_on_seed_and_name_alone(variants_root, workers, batch_size):
     """Not on workers, batches, order, epoch or a global generator."""
-    one = RadioMapSeer(variants_root, "all", **ALL_RANDOM)
+    one = RadioMapSeer(variants_root, "all", RadioMapOptions(**ALL_RANDOM))
     expected = {sample.name: sample for sample in reversed([one[k] for k in range(len(one))])}
     torch.manual_seed(workers + batch_size)
     state = torch.random.get_rng_state()
-    for sample in RadioMapSeer(variants_root, "train", **ALL_RANDOM):
+    for sample in RadioMapSeer(variants_root, "train", RadioMapOptions(**ALL_RANDOM)):
         assert torch.equal(sample.condition, expected[sample.name].condition)
     assert torch.equal(torch.random.get_rng_state(), state)
     for batch in DataLoader(one, batch_size=batch_size, num_workers=workers):
@@ -273,7 +267,7 @@ def test_what_is_drawn_depends_on_seed_and_name_alone(variants_root, workers, ba
         ):
             assert torch.equal(condition, expected[name].condition)
             assert torch.equal(radio_map, expected[name].radio_map)
-    other = RadioMapSeer(variants_root, "all", seed=1, **ALL_RANDOM)
+    other = RadioMapSeer(variants_root, "all", RadioMapOptions(seed=1, **ALL_RANDOM))
     for k, sample in enumerate(other):
         assert not torch.equal(sample.condition[3], one[k].condition[3])
         assert not torch.equal(sample.radio_map, one[k].radio_map)
@@ -281,35 +275,37 @@ def test_what_is_drawn_depends_on_seed_and_name_alone(variants_root, workers, ba
 
 def test_five_channels_in_their_ranges(variants_root):
     """Buildings, transmitter, cars and twice the k² map, all in [0, 1] (X2 is a fault)."""
-    dataset = RadioMapSeer(variants_root, "all", cars=True, k2_channels=2)
+    dataset = RadioMapSeer(variants_root, "all", RadioMapOptions(cars=True, k2_channels=2))
     for sample in dataset:
         assert sample.condition.shape == (5, 32, 32)
         assert all(set(channel.unique().tolist()) == {0, 1} for channel in sample.condition[:3])
         assert torch.equal(sample.condition[3], sample.condition[4])
-        transmitter_map = (
-            np.array(Image.open(variants_root / f"png/antennas/{sample.name}.png")) // 255
-        )
-        k2 = k2_map(gray_of(variants_root, "carsDPM", sample.name), transmitter_map)
+        (cell,) = np.argwhere(Image.open(variants_root / f"png/antennas/{sample.name}.png"))
+        k2 = k2_map(gray_of(variants_root, "carsDPM", sample.name), tuple(cell))
         assert np.allclose(sample.condition[3].numpy() * 255, k2, atol=1e-4)
-    network = network_condition(sample.condition[None], 5)
+    network = network_range(sample.condition[None])
     assert (network.min(), network.max()) == (-1, 1)
     assert (variants_root / "features/k2/carsDPM/103_0.png").is_file()
 
 
 def test_channels_of_the_condition_in_order(variants_root):
     dataset = RadioMapSeer(
-        variants_root, "all", cars=True, measurements=9, k2_channels=1, threshold=0.2
+        variants_root,
+        "all",
+        RadioMapOptions(cars=True, measurements=(9, 9), k2_channels=1, threshold=0.2),
     )
     sample = dataset[0]
     assert len(sample.condition) == 5
     assert (sample.condition[3] > 0).sum() == 9
-    unthresholded = RadioMapSeer(variants_root, "all", cars=True, k2_channels=1)[0]
+    unthresholded = RadioMapSeer(variants_root, "all", RadioMapOptions(cars=True, k2_channels=1))[0]
     assert torch.equal(sample.condition[4], unthresholded.condition[3])
 
 
 def test_threshold_is_radiounets(dataset_root):
     """max(g - t, 0) / (1 - t); in dB it holds the map at the threshold or more."""
-    raw, scaled = (RadioMapSeer(dataset_root, "all", threshold=t)[0] for t in (0.0, 0.2))
+    raw, scaled = (
+        RadioMapSeer(dataset_root, "all", RadioMapOptions(threshold=t))[0] for t in (0.0, 0.2)
+    )
     gray, held = (units.model_to_gray(sample.radio_map) for sample in (raw, scaled))
     assert torch.allclose(held, (gray - 0.2).clamp_min(0) / 0.8, atol=1e-6)
     assert held.max() == pytest.approx(float((gray.max() - 0.2) / 0.8))
@@ -317,7 +313,7 @@ def test_threshold_is_radiounets(dataset_root):
     assert threshold_db == pytest.approx(units.NOISE_THRESHOLD_DB, abs=0.2)
     expected = np.maximum(path_gain_db(raw), threshold_db)
     np.testing.assert_allclose(path_gain_db(scaled), expected, atol=1e-4)
-    assert thresholded(gray, 0.0) is gray
+    assert units.thresholded(gray, 0.0) is gray
     batch = next(iter(DataLoader([raw, scaled], batch_size=2)))
     assert batch.threshold.tolist() == pytest.approx([0, 0.2])
 
@@ -331,13 +327,13 @@ def test_threshold_is_radiounets(dataset_root):
         ({"k2_channels": 3}, "must be 0, 1 or 2, got 3"),
         ({"threshold": 1.0}, r"must be in \[0, 1\), got 1"),
         ({"measurements": (5, 4)}, r"fewest <= most, got \(5, 4\)"),
-        ({"measurements": 0}, "1 <= fewest"),
+        ({"measurements": (0, 0)}, "1 <= fewest"),
         ({"k2_channels": 1, "simulation": "mix"}, "k2_channels needs one simulation"),
     ],
 )
 def test_choices_without_meaning_are_refused(variants_root, choice, message):
     with pytest.raises(ValueError, match=message):
-        RadioMapSeer(variants_root, "all", **choice)
+        RadioMapSeer(variants_root, "all", RadioMapOptions(**choice))
 
 
 @pytest.mark.parametrize(
@@ -351,7 +347,7 @@ def test_choices_without_meaning_are_refused(variants_root, choice, message):
 )
 def test_missing_folder_of_a_variant_is_named(dataset_root, choice, folder):
     with pytest.raises(DatasetError, match=f"no folder .*{folder}"):
-        RadioMapSeer(dataset_root, "train", **choice)
+        RadioMapSeer(dataset_root, "train", RadioMapOptions(**choice))
 
 
 @pytest.mark.parametrize(
@@ -364,29 +360,10 @@ def test_missing_folder_of_a_variant_is_named(dataset_root, choice, folder):
 )
 def test_image_of_another_size_is_named(variants_root, file, choice):
     Image.fromarray(np.zeros((16, 32), np.uint8)).save(variants_root / file)
-    dataset = RadioMapSeer(variants_root, "all", **choice)
+    dataset = RadioMapSeer(variants_root, "all", RadioMapOptions(**choice))
     for _ in range(2):  # a kept image is looked at again
         with pytest.raises(DatasetError, match=rf"{file} is \(16, 32\)"):
             dataset[0]
-
-
-def test_network_condition():
-    condition = torch.rand(2, 2, 4, 4)
-    three = network_condition(condition, 3)
-    assert torch.equal(three[:, 0], three[:, 2])
-    assert torch.allclose(three[:, :2], 2 * condition - 1)
-    with pytest.raises(ValueError, match="5 condition channels"):
-        network_condition(condition, 5)
-
-
-def test_network_condition_with_the_public_codes_fault():
-    """X2: masks of 0 or 255 become -1 or 509 beside a k² map in [-1, 1]."""
-    condition = torch.rand(1, 3, 4, 4).round()
-    condition[0, :2, 0, 0] = 1
-    faulty = network_condition(condition, 3, byte_channels=2)
-    assert set(faulty[:, :2].unique().tolist()) <= {-1.0, 509.0}
-    assert faulty[0, 0, 0, 0] == 509
-    assert torch.equal(faulty[:, 2], 2 * condition[:, 2] - 1)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"needs the real RadioMapSeer sample at {REAL}")

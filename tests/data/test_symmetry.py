@@ -8,14 +8,17 @@ import shapely
 import torch
 
 from radiodiff import units
+from radiodiff.conditions import make_condition
 from radiodiff.data import (
     EightSymmetries,
+    RadioMapOptions,
     RadioMapSample,
     RadioMapSeer,
     path_gain_db,
     symmetry,
     transmitter_cell,
 )
+from radiodiff.scene import make_scene, stack_scenes
 from radiodiff.simulate import DominantPath, city_tile, place_transmitters
 from radiodiff.units import cell_to_m
 
@@ -30,7 +33,7 @@ def same(first, second) -> bool:
 
 @pytest.fixture
 def sample(dataset_root):
-    return RadioMapSeer(dataset_root, "train", measurements=20)[1]
+    return RadioMapSeer(dataset_root, "train", RadioMapOptions(measurements=(20, 20)))[1]
 
 
 def test_eight_different_maps_and_the_first_is_the_sample(sample):
@@ -52,8 +55,9 @@ def test_they_are_a_group(sample):
     assert table[1, 3] == table[2, 2] == 0
 
 
-def test_every_channel_goes_along(sample):
+def test_every_channel_goes_along_and_so_does_the_scene(sample):
     """The transmitter stays at its cell's value, outdoors outdoors, measurements on their cells."""
+    dataset_channels = ("buildings", "transmitter", "measurements")
     for k in range(8):
         turned = symmetry(sample, k)
         row, col = transmitter_cell(turned)
@@ -65,16 +69,19 @@ def test_every_channel_goes_along(sample):
         assert torch.equal(turned.condition[2][measured], gray[measured].clamp_min(1 / 255))
         assert turned.name == sample.name
         assert turned.threshold == sample.threshold
+        again = make_condition(stack_scenes([turned.scene]), dataset_channels)
+        assert torch.equal(again[0], turned.condition)
 
 
 def simulated(engine: DominantPath, position_m: tuple[float, float]) -> RadioMapSample:
     gain = torch.from_numpy(engine.path_gain_db(position_m))
-    transmitter_map = torch.zeros(SIZE, SIZE)
-    transmitter_map[units.m_to_cell(position_m, size=SIZE, cell_size_m=CELL_SIZE_M)] = 1
     mask = torch.from_numpy(engine.building_mask)
+    cell = units.m_to_cell(position_m, size=SIZE, cell_size_m=CELL_SIZE_M)
+    scene = make_scene(mask, cell, cell_size_m=CELL_SIZE_M)
     return RadioMapSample(
         radio_map=units.path_gain_db_to_model(gain.nan_to_num(units.FLOOR_DB))[None],
-        condition=torch.stack([mask.float(), transmitter_map]),
+        condition=make_condition(stack_scenes([scene]), ["buildings", "transmitter"])[0],
+        scene=scene,
         outdoor_mask=~mask[None],
         name="0_0",
     )

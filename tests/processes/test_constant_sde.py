@@ -5,18 +5,9 @@ import math
 import pytest
 import torch
 
-from radiodiff.diffusion import (
-    ConstantSDE,
-    DiffusionConfig,
-    Prediction,
-    diffusion_loss,
-    loss_weights,
-    predict,
-    scale_latents,
-    standard_normal,
-    unscale_latents,
-)
+from radiodiff.processes import ConstantSDE, Prediction, standard_normal
 from radiodiff.sampler import sample, uniform_schedule
+from tests.processes.direct import DirectSDE
 
 SHAPE = (3, 2, 4, 5)
 SDE = ConstantSDE()
@@ -44,7 +35,7 @@ def test_inversion_undoes_the_marginal():
     x_0, noise = standard_normal(SHAPE, seeded(1)), standard_normal(SHAPE, seeded(2))
     t = torch.tensor([1e-4, 0.3, 1.0])
     x_t = SDE.perturb(x_0, noise, t)
-    assert torch.allclose(SDE.predict_x_0(x_t, Prediction(-x_0, noise), t), x_0, atol=1e-6)
+    assert torch.allclose(SDE.x_0(x_t, Prediction(-x_0, noise), t=t), x_0, atol=1e-6)
 
 
 def test_one_exact_step_recovers_x_0():
@@ -84,7 +75,7 @@ def test_steps_do_not_change_the_law(steps):
 
     noise = seeded(3)
     start = standard_normal((count, 1, 1, 1), seeded(5))
-    x_0 = sample(oracle, uniform_schedule(steps), start, generator=seeded(4))
+    x_0 = sample(DirectSDE(), oracle, uniform_schedule(steps), start, generator=seeded(4))
     assert x_0.mean().item() == pytest.approx(mean, abs=5 * math.sqrt(variance / count))
     assert x_0.var().item() == pytest.approx(variance, rel=5 * math.sqrt(2 / count))
 
@@ -188,7 +179,7 @@ def test_times_lie_in_range():
 def test_skips_at_time_one(skip):
     """Eq. ``skips``: at t = 1 the noise is x_1 and the drift is F_1 / sqrt 2."""
     first, second, x = (standard_normal(SHAPE, seeded(k)) for k in range(3))
-    result = predict((first, second), x, torch.ones(3), drift_skip=skip)
+    result = ConstantSDE(drift_skip=skip).predict((first, second), x, torch.ones(3))
     assert torch.equal(result.noise, x)
     assert torch.allclose(result.drift, first / math.sqrt(2))
 
@@ -197,20 +188,21 @@ def test_corrected_skip_is_right_as_t_vanishes():
     """As t → 0 the input is x_0: the corrected drift is -x_0, the reference's +x_0 (D1)."""
     x, zero = standard_normal(SHAPE, seeded()), torch.zeros(SHAPE)
     t = torch.full((3,), 1e-8)
-    assert torch.allclose(predict((zero, zero), x, t).drift, -x, atol=1e-6)
-    assert torch.allclose(predict((zero, zero), x, t, drift_skip="reference").drift, x, atol=1e-6)
+    assert torch.allclose(SDE.predict((zero, zero), x, t).drift, -x, atol=1e-6)
+    reference = ConstantSDE(drift_skip="reference")
+    assert torch.allclose(reference.predict((zero, zero), x, t).drift, x, atol=1e-6)
 
 
 @pytest.mark.parametrize("weighting", ["uniform", "exponential", "inverse_sqrt"])
 @pytest.mark.parametrize("error", ["both", "squared", "absolute"])
 def test_loss_vanishes_only_at_the_targets(weighting, error):
     """Eq. ``regression``."""
-    config = DiffusionConfig(weighting=weighting, error=error)
+    sde = ConstantSDE(weighting=weighting, error=error)
     x_0, noise = standard_normal(SHAPE, seeded(1)), standard_normal(SHAPE, seeded(2))
     t = torch.tensor([0.1, 0.5, 0.9])
-    assert diffusion_loss(Prediction(-x_0, noise), x_0, noise, t, config).tolist() == [0, 0, 0]
-    worse = diffusion_loss(Prediction(-x_0 + 1, noise), x_0, noise, t, config)
-    drift_weight, _ = loss_weights(t, config)
+    assert sde.regression_loss(Prediction(-x_0, noise), x_0, noise, t).tolist() == [0, 0, 0]
+    worse = sde.regression_loss(Prediction(-x_0 + 1, noise), x_0, noise, t)
+    drift_weight, _ = sde.loss_weights(t)
     assert torch.allclose(worse, drift_weight)  # both |1| and 1^2 average to 1
 
 
@@ -219,55 +211,26 @@ def test_errors_by_hand():
     x_0 = torch.zeros(1, 1, 1, 2)
     prediction = Prediction(torch.tensor([[[[1.0, -3.0]]]]), torch.tensor([[[[0.0, 2.0]]]]))
     losses = {
-        error: diffusion_loss(
-            prediction,
-            x_0,
-            x_0,
-            torch.tensor([0.5]),
-            DiffusionConfig(weighting="uniform", error=error),
-        ).item()
+        error: ConstantSDE(weighting="uniform", error=error)
+        .regression_loss(prediction, x_0, x_0, torch.tensor([0.5]))
+        .item()
         for error in ("squared", "absolute", "both")
     }
     assert losses == {"squared": 7.0, "absolute": 3.0, "both": 5.0}
 
 
-@pytest.mark.parametrize("kind", ["factor", "softsign"])
-def test_latent_scaling_and_back(kind):
-    """Eq. ``latent-scaling``."""
-    config = DiffusionConfig(latent_scaling=kind)
-    latents = torch.tensor([-3.0, 0.0, 1.0]).view(1, 3, 1, 1)
-    x_0 = scale_latents(latents, 0.5, config)
-    expected = {"factor": [-1.5, 0.0, 0.5], "softsign": [-0.75, 0.0, 0.5]}[kind]
-    assert x_0.flatten().tolist() == expected
-    assert torch.allclose(unscale_latents(x_0, 0.5, config), latents)
-
-
-def test_softsign_is_held_within_its_limit():
-    config = DiffusionConfig(latent_scaling="softsign")
-    limit = 0.987654321
-    largest = unscale_latents(torch.tensor([2.0]), 1.0, config).item()
-    assert largest == pytest.approx(limit / (1 - limit), rel=1e-4)
-
-
-@pytest.mark.parametrize("fault", [{"t_min": 0.0}, {"t_min": 1.0}, {"latent_scale_maps": 0}])
-def test_diffusion_config_refuses_values_without_meaning(fault):
-    with pytest.raises(ValueError, match=next(iter(fault))):
-        DiffusionConfig(**fault)
+@pytest.mark.parametrize("t_min", [0.0, 1.0])
+def test_smallest_time_without_meaning_is_refused(t_min):
+    with pytest.raises(ValueError, match="t_min"):
+        ConstantSDE(t_min=t_min)
 
 
 def test_loss_weights_by_hand():
     """Eq. ``weights`` at t = 0.25."""
     t = torch.tensor([0.25], dtype=torch.float64)
-    drift, noise = loss_weights(t, DiffusionConfig(weighting="exponential"))
+    drift, noise = ConstantSDE(weighting="exponential").loss_weights(t)
     assert drift.item() == pytest.approx(2 * math.exp(0.75))
     assert noise.item() == pytest.approx(math.exp(0.5))
-    drift, noise = loss_weights(t, DiffusionConfig(weighting="inverse_sqrt", t_min=0.01))
+    drift, noise = ConstantSDE(weighting="inverse_sqrt", t_min=0.01).loss_weights(t)
     assert drift.item() == pytest.approx(2.5)
     assert noise.item() == pytest.approx(math.sqrt(1.75 / 0.76))
-
-
-def test_noise_of_a_map_does_not_depend_on_its_batch():
-    together = standard_normal((3, 2, 2), [seeded(k) for k in range(3)])
-    assert torch.equal(together[1], standard_normal((1, 2, 2), [seeded(1)])[0])
-    with pytest.raises(ValueError, match="one generator for each of 3 maps, got 2"):
-        standard_normal((3, 2, 2), [seeded(), seeded()])

@@ -10,7 +10,7 @@ from PIL import Image
 from radiodiff import units
 from radiodiff.data import DatasetError, RadioMap3DSeer, building_height_m, path_gain_db
 
-from .conftest import SHARED, TEST_MAPS, TRAIN_MAPS, write_radiomap3dseer
+from ..conftest import SHARED, TEST_MAPS, TRAIN_MAPS, write_radiomap3dseer
 
 REAL = SHARED / "data" / "radiomap3dseer_sample"
 

@@ -24,28 +24,20 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = [
-    "ConstantSDE",
-    "DiffusionConfig",
-    "Prediction",
-    "diffusion_loss",
-    "loss_weights",
-    "predict",
-    "scale_latents",
-    "standard_normal",
-    "unscale_latents",
-]
+from radiodiff.processes.base import (
+    Generators,
+    Network,
+    as_times,
+    check_order,
+    per_map,
+    standard_normal,
+)
 
-#: Largest absolute value that is mapped back from softsign.
-SOFTSIGN_LIMIT = 0.987654321
-
-#: One source of randomness for a whole batch, one for each map (then a map's noise does not
-#: depend on the batch it is in), or the global generator.
-Generators = torch.Generator | Sequence[torch.Generator] | None
+__all__ = ["ConstantSDE", "Prediction"]
 
 
 class Prediction(NamedTuple):
-    """What a denoiser returns at one time."""
+    """What a network says at one time."""
 
     drift: Tensor
     """Estimate of ``-x_0``, shape ``(b, c, h, w)``."""
@@ -54,8 +46,11 @@ class Prediction(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DiffusionConfig:
-    """Choices of the diffusion stage that are not the network's."""
+class ConstantSDE:
+    """The forward process ``dx = -x_0 dt + dw`` and its exact reverse step.
+
+    Source: Y. Huang et al., *Decoupled Diffusion Models*, arXiv:2306.13720.
+    """
 
     t_min: float = 1e-4
     """Smallest time drawn in training [1]; the noise target is ill-conditioned at 0."""
@@ -68,68 +63,60 @@ class DiffusionConfig:
     ``(t + 1) / sqrt t`` and ``sqrt((2 - t) / (1 - t + t_min))`` (public code of 2024)."""
     error: Literal["both", "squared", "absolute"] = "both"
     """What is averaged over a map; ``both`` is the mean of squared and absolute error."""
-    latent_scaling: Literal["factor", "softsign"] = "factor"
-    """How latents become ``x_0``: times a factor, or ``z / (1 + |z|)`` into (-1, 1)."""
-    latent_scale: float | None = None
-    """Factor that brings latents to unit variance [1]; ``null`` measures it on training maps."""
-    latent_scale_maps: int = 256
-    """Maps it is measured on; the public code takes its first micro-batch alone."""
+
+    heads = ("drift", "noise")
+    times = 1
+    one_step = False
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning.
 
         Raises:
-            ValueError: If ``t_min`` lies outside (0, 1) or ``latent_scale_maps`` is below 1.
+            ValueError: If ``t_min`` lies outside (0, 1).
         """
         if not 0 < self.t_min < 1:
             raise ValueError(f"t_min must lie between 0 and 1, got {self.t_min:g}")
-        if self.latent_scale_maps < 1:
-            raise ValueError(f"latent_scale_maps must be at least 1, got {self.latent_scale_maps}")
 
+    def loss(
+        self, network: Network, x_0: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw times and noise, and return the loss of a network (eq. ``regression``).
 
-def standard_normal(shape: Sequence[int], generator: Generators = None) -> Tensor:
-    """Draw standard normal noise on the generator's device.
+        Args:
+            network: Returns the two raw heads.
+            x_0: Clean latents, shape ``(b, c, h, w)``.
+            generator: Source of times, then of noise.
 
-    Args:
-        shape: Shape of the result, ``(b, ...)``.
-        generator: One generator, or one for each of the ``b`` maps.
+        Returns:
+            One loss per map, shape ``(b,)``.
+        """
+        t = self.draw_times(len(x_0), generator=generator)
+        noise = standard_normal(x_0.shape, generator)
+        x_t = self.perturb(x_0, noise, t)
+        return self.regression_loss(self.ask(network, x_t, t=t), x_0, noise, t)
 
-    Returns:
-        Noise, shape ``shape``.
+    def start(
+        self, shape: Sequence[int], generator: Generators = None, *, t: float = 1.0
+    ) -> Tensor:
+        """Return ``x_t`` of a clean map that is 0: noise times ``sqrt(t)``, shape ``shape``."""
+        return sqrt(t) * standard_normal(shape, generator)
 
-    Raises:
-        ValueError: If there are several generators, but not one for each map.
-    """
-    if generator is None or isinstance(generator, torch.Generator):
-        device = generator.device if generator is not None else None
-        return torch.randn(tuple(shape), generator=generator, device=device)
-    if len(generator) != shape[0]:
-        raise ValueError(f"need one generator for each of {shape[0]} maps, got {len(generator)}")
-    return torch.stack([standard_normal(shape[1:], one) for one in generator])
+    def ask(
+        self, network: Network, x_t: Tensor, *, t: float | Tensor, s: float = 0.0
+    ) -> Prediction:
+        """Evaluate a network once (eq. ``skips``).
 
+        Args:
+            network: Returns the two raw heads.
+            x_t: Latents at time ``t``, shape ``(b, c, h, w)``.
+            t: One time, or one for each map, shape ``(b,)``.
+            s: Not used: the answer serves any step.
 
-def _per_map(t: Tensor) -> Tensor:
-    """Shape times ``(b,)`` so that they broadcast over ``(b, c, h, w)``."""
-    return t.view(-1, 1, 1, 1)
-
-
-def _check_order(t: float, s: float) -> None:
-    """Refuse a step that does not run down within [0, 1]."""
-    if not 0 <= s < t <= 1:
-        raise ValueError(f"need 0 <= s < t <= 1, got t={t:g}, s={s:g}")
-
-
-@dataclass(frozen=True)
-class ConstantSDE:
-    """The forward process ``dx = -x_0 dt + dw`` and its exact reverse step.
-
-    Source: Y. Huang et al., *Decoupled Diffusion Models*, arXiv:2306.13720.
-
-    Attributes:
-        t_min: Smallest time that training draws [1].
-    """
-
-    t_min: float = 1e-4
+        Returns:
+            Drift and noise, each shape ``(b, c, h, w)``.
+        """
+        times = as_times(t, x_t)
+        return self.predict(network(x_t, times), x_t, times)
 
     def draw_times(self, count: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw training times, uniform in ``[t_min, 1)``.
@@ -142,9 +129,9 @@ class ConstantSDE:
             Times, shape ``(count,)``.
         """
         device = generator.device if generator is not None else None
-        return self.times(torch.rand(count, generator=generator, device=device))
+        return self.training_times(torch.rand(count, generator=generator, device=device))
 
-    def times(self, uniform: Tensor) -> Tensor:
+    def training_times(self, uniform: Tensor) -> Tensor:
         """Return the times of numbers uniform in [0, 1), any shape: uniform in [t_min, 1)."""
         return uniform * (1 - self.t_min) + self.t_min
 
@@ -164,22 +151,55 @@ class ConstantSDE:
         """
         if t.min() < 0 or t.max() > 1:
             raise ValueError(f"t must lie in [0, 1], got [{t.min():g}, {t.max():g}]")
-        t = _per_map(t)
+        t = per_map(t)
         return (1 - t) * x_0 + t.sqrt() * noise
 
-    def predict_x_0(self, x_t: Tensor, prediction: Prediction, t: Tensor) -> Tensor:
+    def x_0(self, x_t: Tensor, answer: Prediction, *, t: float | Tensor) -> Tensor:
         """Solve the marginal for the clean latents (eq. ``inversion``).
 
         Args:
-            x_t: Latents at times ``t``, shape ``(b, c, h, w)``.
-            prediction: Drift and noise, each shape ``(b, c, h, w)``.
-            t: Times, one per map, shape ``(b,)``.
+            x_t: Latents at time ``t``, shape ``(b, c, h, w)``.
+            answer: Drift and noise, each shape ``(b, c, h, w)``.
+            t: One time, or one for each map, shape ``(b,)``.
 
         Returns:
             ``x_t - t drift - sqrt(t) noise``, shape ``(b, c, h, w)``.
         """
-        t = _per_map(t)
-        return x_t - t * prediction.drift - t.sqrt() * prediction.noise
+        t = per_map(as_times(t, x_t))
+        return x_t - t * answer.drift - t.sqrt() * answer.noise
+
+    def step(
+        self,
+        x_t: Tensor,
+        answer: Prediction,
+        *,
+        t: float,
+        s: float,
+        stochastic: bool = True,
+        generator: Generators = None,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """Go from ``t`` to ``s`` by `reverse_step` or `deterministic_step`.
+
+        The two answers give one estimate of ``x_0`` (eq. ``inversion``); the step then uses the
+        drift ``-x_0`` of that estimate, as the public RadioDiff code does.
+
+        Args:
+            x_t: Latents at time ``t``, shape ``(b, c, h, w)``.
+            answer: Estimates of ``-x_0`` and of the noise in ``x_t``.
+            t: Current time, in ``(0, 1]``.
+            s: Target time, in ``[0, t)``.
+            stochastic: Draw fresh noise (eq. ``bridge``) or none (eq. ``deterministic``).
+            generator: Source of the bridge noise, one or one for each map.
+            noise: Bridge noise to use instead of drawing, shape ``(b, c, h, w)``.
+
+        Returns:
+            Latents at time ``s``, shape ``(b, c, h, w)``.
+        """
+        pair = Prediction(-self.x_0(x_t, answer, t=t), answer.noise)
+        if not stochastic:
+            return self.deterministic_step(x_t, pair, t=t, s=s)
+        return self.reverse_step(x_t, pair, t=t, s=s, generator=generator, noise=noise)
 
     def score(self, prediction: Prediction, t: Tensor) -> Tensor:
         """Return the score, the gradient of ``log p_t`` (eq. ``score``).
@@ -196,7 +216,7 @@ class ConstantSDE:
         """
         if t.min() <= 0:
             raise ValueError(f"t must be positive, got {t.min():g}: at 0 there is no noise")
-        return -prediction.noise / _per_map(t).sqrt()
+        return -prediction.noise / per_map(t).sqrt()
 
     def velocity(self, prediction: Prediction, t: Tensor) -> Tensor:
         """Return the velocity of the probability flow (eq. ``probability-flow``).
@@ -239,7 +259,7 @@ class ConstantSDE:
         Raises:
             ValueError: If not ``0 <= s < t <= 1``.
         """
-        _check_order(t, s)
+        check_order(t, s)
         mean = x_t - (t - s) * prediction.drift - (t - s) / sqrt(t) * prediction.noise
         if s == 0:
             return mean
@@ -267,101 +287,69 @@ class ConstantSDE:
         Raises:
             ValueError: If not ``0 <= s < t <= 1``.
         """
-        _check_order(t, s)
+        check_order(t, s)
         return x_t - (t - s) * prediction.drift - (sqrt(t) - sqrt(s)) * prediction.noise
 
+    def predict(self, outputs: tuple[Tensor, ...], x_t: Tensor, t: Tensor) -> Prediction:
+        """Turn the two raw heads of a network into drift and noise (eq. ``skips``).
 
-def predict(
-    outputs: tuple[Tensor, Tensor],
-    x_t: Tensor,
-    t: Tensor,
-    *,
-    drift_skip: Literal["corrected", "reference"] = "corrected",
-) -> Prediction:
-    """Turn the two raw heads of a network into drift and noise (eq. ``skips``).
+        ``drift = -+(1 - t) x_t + t / sqrt(t^2 + 1) F_1`` and
+        ``noise = sqrt(t) x_t + sqrt(1 - t) / sqrt(t^2 + 1) F_2``. At ``t = 1`` the noise is
+        ``x_1`` itself whatever the network says. Source: the public RadioDiff code; its sign of
+        the drift's skip is wrong (audit D1), ``corrected`` turns it.
 
-    ``drift = -+(1 - t) x_t + t / sqrt(t^2 + 1) F_1`` and
-    ``noise = sqrt(t) x_t + sqrt(1 - t) / sqrt(t^2 + 1) F_2``. At ``t = 1`` the noise is ``x_1``
-    itself whatever the network says. Source: the public RadioDiff code; its sign of the drift's
-    skip is wrong (audit D1), ``corrected`` turns it.
+        Args:
+            outputs: Raw heads ``(F_1, F_2)``, each shape ``(b, c, h, w)``.
+            x_t: Latents the heads were computed from, shape ``(b, c, h, w)``.
+            t: Times, one per map, shape ``(b,)``.
 
-    Args:
-        outputs: Raw heads ``(F_1, F_2)``, each shape ``(b, c, h, w)``.
-        x_t: Latents the heads were computed from, shape ``(b, c, h, w)``.
-        t: Times, one per map, shape ``(b,)``.
-        drift_skip: Sign convention of the drift's skip.
+        Returns:
+            Drift and noise, each shape ``(b, c, h, w)``.
+        """
+        first, second = outputs
+        t = per_map(t)
+        sign = 1.0 if self.drift_skip == "reference" else -1.0
+        norm = (t * t + 1).sqrt()
+        drift = sign * (1 - t) * x_t + t / norm * first
+        noise = t.sqrt() * x_t + (1 - t).clamp_min(0).sqrt() / norm * second
+        return Prediction(drift, noise)
 
-    Returns:
-        Drift and noise, each shape ``(b, c, h, w)``.
-    """
-    first, second = outputs
-    t = _per_map(t)
-    sign = 1.0 if drift_skip == "reference" else -1.0
-    norm = (t * t + 1).sqrt()
-    drift = sign * (1 - t) * x_t + t / norm * first
-    noise = t.sqrt() * x_t + (1 - t).clamp_min(0).sqrt() / norm * second
-    return Prediction(drift, noise)
+    def loss_weights(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the weights of the drift and the noise error (eq. ``weights``).
 
+        Args:
+            t: Times, shape ``(b,)``.
 
-def loss_weights(t: Tensor, config: DiffusionConfig) -> tuple[Tensor, Tensor]:
-    """Return the weights of the drift and the noise error at times ``t`` (eq. ``weights``).
+        Returns:
+            Two tensors of shape ``(b,)``.
+        """
+        if self.weighting == "exponential":
+            return 2 * torch.exp(1 - t), torch.exp(t.sqrt())
+        if self.weighting == "inverse_sqrt":
+            return (t + 1) / t.sqrt(), (2 - t).sqrt() / (1 - t + self.t_min).sqrt()
+        return torch.ones_like(t), torch.ones_like(t)
 
-    Args:
-        t: Times, shape ``(b,)``.
-        config: Its ``weighting`` and ``t_min`` are used.
+    def regression_loss(
+        self, prediction: Prediction, x_0: Tensor, noise: Tensor, t: Tensor
+    ) -> Tensor:
+        """Weighted regression of drift and noise on their targets (eq. ``regression``).
 
-    Returns:
-        Two tensors of shape ``(b,)``.
-    """
-    if config.weighting == "exponential":
-        return 2 * torch.exp(1 - t), torch.exp(t.sqrt())
-    if config.weighting == "inverse_sqrt":
-        return (t + 1) / t.sqrt(), (2 - t).sqrt() / (1 - t + config.t_min).sqrt()
-    return torch.ones_like(t), torch.ones_like(t)
+        Args:
+            prediction: Drift and noise estimated at ``t``, each shape ``(b, c, h, w)``.
+            x_0: Clean latents, shape ``(b, c, h, w)``; the drift's target is ``-x_0``.
+            noise: Noise that made ``x_t``, shape ``(b, c, h, w)``.
+            t: Times, shape ``(b,)``.
 
-
-def diffusion_loss(
-    prediction: Prediction, x_0: Tensor, noise: Tensor, t: Tensor, config: DiffusionConfig
-) -> Tensor:
-    """Weighted regression of drift and noise on their targets (eq. ``regression``).
-
-    Args:
-        prediction: Drift and noise estimated at ``t``, each shape ``(b, c, h, w)``.
-        x_0: Clean latents, shape ``(b, c, h, w)``; the drift's target is ``-x_0``.
-        noise: Noise that made ``x_t``, shape ``(b, c, h, w)``.
-        t: Times, shape ``(b,)``.
-        config: Weighting, and which errors are averaged.
-
-    Returns:
-        One loss per map, shape ``(b,)``.
-    """
-    drift_weight, noise_weight = loss_weights(t, config)
-    drift_error = (prediction.drift + x_0).flatten(1)
-    noise_error = (prediction.noise - noise).flatten(1)
-    squared = drift_weight * drift_error.square().mean(1)
-    squared = squared + noise_weight * noise_error.square().mean(1)
-    if config.error == "squared":
-        return squared
-    absolute = drift_weight * drift_error.abs().mean(1) + noise_weight * noise_error.abs().mean(1)
-    return absolute if config.error == "absolute" else (squared + absolute) / 2
-
-
-def scale_latents(latents: Tensor, scale: float, config: DiffusionConfig) -> Tensor:
-    """Return ``x_0`` of an autoencoder's latents (eq. ``latent-scaling``).
-
-    Args:
-        latents: Latents, shape ``(b, c, h, w)``.
-        scale: The factor; not used by ``softsign``.
-        config: Its ``latent_scaling`` is used.
-    """
-    if config.latent_scaling == "softsign":
-        return latents / (1 + latents.abs())
-    return scale * latents
-
-
-def unscale_latents(x_0: Tensor, scale: float, config: DiffusionConfig) -> Tensor:
-    """Undo `scale_latents`; ``softsign`` holds values within 0.987654321, as the public code."""
-    if config.latent_scaling == "softsign":
-        x_0 = x_0.clamp(-SOFTSIGN_LIMIT, SOFTSIGN_LIMIT)
-        return x_0 / (1 - x_0.abs())
-    return x_0 / scale
+        Returns:
+            One loss per map, shape ``(b,)``.
+        """
+        drift_weight, noise_weight = self.loss_weights(t)
+        drift_error = (prediction.drift + x_0).flatten(1)
+        noise_error = (prediction.noise - noise).flatten(1)
+        squared = drift_weight * drift_error.square().mean(1)
+        squared = squared + noise_weight * noise_error.square().mean(1)
+        if self.error == "squared":
+            return squared
+        absolute = drift_weight * drift_error.abs().mean(1)
+        absolute = absolute + noise_weight * noise_error.abs().mean(1)
+        return absolute if self.error == "absolute" else (squared + absolute) / 2

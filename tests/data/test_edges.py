@@ -8,13 +8,15 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from radiodiff.config import EdgesConfig
-from radiodiff.data import DatasetError, EdgeDataset, EdgeImages, path_gain_db
+from radiodiff.data import DatasetError, EdgeDataset, EdgeImages, EdgesConfig, path_gain_db
 from radiodiff.data.edges import resized_window
 from radiodiff.data.images import read_gray
-from radiodiff.runs.train import evaluate_run, make_dataset, sample_run, train_run
+from radiodiff.data.open import make_dataset
+from radiodiff.runs.evaluate import evaluate_run
+from radiodiff.runs.sample import sample_run
+from radiodiff.runs.train import train_run
 
-from .conftest import write_edges
+from ..conftest import write_edges
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def gray(sample):
 
 def test_picture_and_edge_are_cropped_alike(root):
     """The picture's colours tell which cell each came from; the edge is column 20."""
-    dataset = EdgeDataset(root, crop_size=(24, 32), crops=20)
+    dataset = EdgeDataset(root, EdgesConfig(crop_size=(24, 32), crops=20))
     assert len(dataset) == 60
     places, mirrored = set(), set()
     for index, sample in enumerate(dataset):
@@ -50,12 +52,12 @@ def test_picture_and_edge_are_cropped_alike(root):
 
 
 def test_no_flip(root):
-    for sample in EdgeDataset(root, crop_size=(24, 32), crops=5, flip=False):
+    for sample in EdgeDataset(root, EdgesConfig(crop_size=(24, 32), crops=5, flip=False)):
         assert (sample.condition[1].diff(dim=1) > 0).all()
 
 
 def test_resized_crops(root):
-    dataset = EdgeDataset(root, crop_size=(24, 24), crop="resized", crops=20)
+    dataset = EdgeDataset(root, EdgesConfig(crop_size=(24, 24), crop="resized", crops=20))
     for sample in dataset:
         assert sample.condition.shape == (3, 24, 24)
         assert set(gray(sample).round().unique().tolist()) <= {0.0, 76.0, 255.0}  # nearest
@@ -87,15 +89,15 @@ def test_resized_window_of_a_narrow_picture_is_central(size, window):
 @pytest.mark.parametrize("crop", ["random", "resized"])
 def test_crops_depend_on_seed_and_index_alone(root, crop):
     options = {"crop_size": (24, 24), "crop": crop, "crops": 4}
-    dataset = EdgeDataset(root, **options)
+    dataset = EdgeDataset(root, EdgesConfig(**options))
     torch.manual_seed(3)
     state = torch.random.get_rng_state()
     expected = [dataset[k] for k in reversed(range(12))][::-1]
     assert torch.equal(torch.random.get_rng_state(), state)
-    loader = DataLoader(EdgeDataset(root, **options), batch_size=5, num_workers=2)
+    loader = DataLoader(EdgeDataset(root, EdgesConfig(**options)), batch_size=5, num_workers=2)
     conditions = torch.cat([batch.condition for batch in loader])
     assert torch.equal(conditions, torch.stack([sample.condition for sample in expected]))
-    other = EdgeDataset(root, seed=1, **options)
+    other = EdgeDataset(root, EdgesConfig(**options), seed=1)
     assert not torch.equal(other[0].condition, expected[0].condition)
 
 
@@ -103,10 +105,10 @@ def test_other_suffix_serves(root):
     path = root / "edge/set0/0.png"
     Image.open(path).save(path.with_suffix(".jpg"))
     path.unlink()
-    assert len(EdgeDataset(root, crop_size=(8, 8), crops=1)) == 3
+    assert len(EdgeDataset(root, EdgesConfig(crop_size=(8, 8), crops=1))) == 3
     path.with_suffix(".jpg").unlink()
     with pytest.raises(DatasetError, match=r"no edges .*0\.png of .*0\.png, nor 0\.jpg"):
-        EdgeDataset(root, crop_size=(8, 8))
+        EdgeDataset(root, EdgesConfig(crop_size=(8, 8)))
 
 
 def test_bad_input_is_named(root, tmp_path):
@@ -115,15 +117,15 @@ def test_bad_input_is_named(root, tmp_path):
     with pytest.raises(DatasetError, match="40 x 48, smaller than a crop of 320 x 320"):
         EdgeDataset(root)[0]
     with pytest.raises(ValueError, match="must be at least 1"):
-        EdgeDataset(root, crops=0)
+        EdgeDataset(root, EdgesConfig(crops=0))
     with pytest.raises(IndexError):
-        EdgeDataset(root, crop_size=(8, 8), crops=2)[6]
+        EdgeDataset(root, EdgesConfig(crop_size=(8, 8), crops=2))[6]
     (root / "image/set0/0.png").write_text("no picture")
     with pytest.raises(DatasetError, match=r"cannot read .*0\.png"):
-        EdgeDataset(root, crop_size=(8, 8))[0]
+        EdgeDataset(root, EdgesConfig(crop_size=(8, 8)))[0]
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(root / "image/set0/0.png")
     with pytest.raises(DatasetError, match=r"0\.png is \(9, 9\)"):
-        EdgeDataset(root, crop_size=(8, 8))[0]
+        EdgeDataset(root, EdgesConfig(crop_size=(8, 8)))[0]
     (tmp_path / "image").mkdir()
     (tmp_path / "edge").mkdir()
     with pytest.raises(DatasetError, match="no picture in a folder of"):
