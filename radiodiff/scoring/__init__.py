@@ -7,12 +7,14 @@ from radiodiff.scoring.detail import (
     error_over_distance,
     power_spectrum,
 )
-from radiodiff.scoring.evaluate import check_protocols, evaluate, score_maps
+from radiodiff.scoring.evaluate import check_protocols, evaluate, score_maps, score_samples
 from radiodiff.scoring.intervals import bootstrap_interval
 from radiodiff.scoring.metrics import rmse, rmse_of_map, ssim
 from radiodiff.scoring.probabilistic import (
+    SAMPLE_SCORES,
     Averaging,
     Coverage,
+    SampleScore,
     SpreadAndError,
     averaging_curve,
     coverage,
@@ -33,18 +35,20 @@ from radiodiff.scoring.protocols import (
     reduce_sums,
 )
 from radiodiff.scoring.published import PUBLISHED, Published, format_published
-from radiodiff.scoring.tables import format_table
+from radiodiff.scoring.tables import format_samples, format_table
 
 __all__ = [
     "NMSE_RULES",
     "PROTOCOLS",
     "PUBLISHED",
+    "SAMPLE_SCORES",
     "Averaging",
     "Coverage",
     "ErrorOverDistance",
     "MapSums",
     "Protocol",
     "Published",
+    "SampleScore",
     "Score",
     "Spectrum",
     "SpreadAndError",
@@ -58,6 +62,7 @@ __all__ = [
     "evaluate",
     "fingerprint",
     "format_published",
+    "format_samples",
     "format_table",
     "likely_scale",
     "map_sums",
@@ -67,6 +72,7 @@ __all__ = [
     "rmse",
     "rmse_of_map",
     "score_maps",
+    "score_samples",
     "spread",
     "spread_and_error",
     "ssim",

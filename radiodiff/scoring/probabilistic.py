@@ -6,13 +6,16 @@ that is NaN gives NaN in its cell, so pick the outdoor cells first. Chapters: ``
 and ``notebooks/evaluate``.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 __all__ = [
+    "SAMPLE_SCORES",
     "Averaging",
     "Coverage",
+    "SampleScore",
     "SpreadAndError",
     "averaging_curve",
     "coverage",
@@ -182,3 +185,30 @@ def averaging_curve(samples: np.ndarray, truth: np.ndarray) -> Averaging:
     groups = (samples.reshape(count // k, k, *truth.shape).mean(1) for k in sizes)
     measured = np.array([np.mean((group - truth) ** 2) for group in groups])
     return Averaging(sizes, measured, float(variance), float(bias))
+
+
+class SampleScore(NamedTuple):
+    """A number of one map, of samples ``(k, n)`` and truth ``(n,)`` of its outdoor cells [dB]."""
+
+    title: str
+    """Column of a table, with the unit."""
+    least: int
+    """Samples that it needs."""
+    of_map: Callable[[np.ndarray, np.ndarray], float]
+    """The number."""
+
+
+#: Scores of samples that `radiodiff.scoring.evaluate` reports.
+SAMPLE_SCORES: dict[str, SampleScore] = {
+    "crps_db": SampleScore(
+        "CRPS [dB]",
+        1,
+        lambda samples, truth: float(crps(samples, truth, fair=len(samples) > 1).mean()),
+    ),
+    "spread_db": SampleScore(
+        "spread [dB]", 2, lambda samples, truth: float(np.sqrt((spread(samples) ** 2).mean()))
+    ),
+    "covered": SampleScore(
+        "in range", 2, lambda samples, truth: float(coverage(samples, truth).held[0])
+    ),
+}
