@@ -13,6 +13,7 @@ from shapely.geometry.polygon import orient
 
 from radiodiff import units
 from radiodiff.data import RadioMapSample, path_gain_db, transmitter_cell
+from radiodiff.scoring import rmse_of_map
 
 __all__ = [
     "plot_difference",
@@ -92,7 +93,7 @@ def plot_predictions(rows: Sequence[Mapping[str, object]]) -> Figure:
             cmap="RdBu_r",
             interpolation="nearest",
         )
-        rmse = np.sqrt(np.nanmean(error**2))
+        rmse = rmse_of_map(prediction, truth, ~mask)
         _finish(axes[2], cell, f"error, RMSE {rmse:.1f} dB")
     bar = {"location": "bottom", "shrink": 0.8, "aspect": 30, "pad": 0.02}
     figure.colorbar(panels[0, 1].images[0], ax=panels[:, :2], label="path gain [dB]", **bar)

@@ -5,27 +5,33 @@ import torch
 from torch import Tensor
 
 from radiodiff.conditions import map_inputs
-from radiodiff.data import RadioMapSample
-from radiodiff.predictors.base import Predictor
-from radiodiff.simulate import raster_gain_db
+from radiodiff.scene import Scene
+from radiodiff.simulate import raster_gain_db, raster_ray_gain_db
 
-__all__ = ["dominant_path_predictor"]
+__all__ = ["dominant_path", "ray_tracing"]
 
 
-def dominant_path_predictor(cell_size_m: float) -> Predictor:
-    """Return the simulator's dominant path over the buildings that the network sees as a predictor.
+def dominant_path(scenes: Scene, *, samples: int = 1, seed: int = 0) -> Tensor:
+    """Return the dominant path over the raster of the known buildings, shape ``(b, 1, h, w)``.
 
-    It knows the raster of the buildings and the transmitter, nothing else, and learns nothing: on
-    maps that the same engine made over the exact outlines its error is that of the raster.
+    On maps that the same engine made over the exact outlines its error is that of the raster.
+    """
+    maps = [raster_gain_db(*one) for one in map_inputs(scenes)]
+    return torch.from_numpy(np.stack(maps))[:, None]
+
+
+def ray_tracing(scenes: Scene, *, samples: int = 1, seed: int = 0, reflections: int = 2) -> Tensor:
+    """Return the gain of traced rays over the raster of known buildings, shape ``(b, 1, h, w)``.
 
     Args:
-        cell_size_m: Side of a cell of the judged maps [m].
+        scenes: A batch; paths lose power in cars where these are known.
+        samples: Ignored: nothing is drawn.
+        seed: Ignored.
+        reflections: Most walls that a path may touch; 2 and 4 stand for RadioMapSeer's IRT2 and
+            IRT4.
     """
-
-    def predict(batch: RadioMapSample) -> Tensor:
-        maps = [
-            raster_gain_db(mask, cell, cell_size_m) for mask, cell, _ in map_inputs(batch.scene)
-        ]
-        return torch.from_numpy(np.stack(maps))[:, None]
-
-    return predict
+    maps = [
+        raster_ray_gain_db(*one, reflections=reflections, cars_mask=cars.cpu().numpy())
+        for one, cars in zip(map_inputs(scenes), scenes.cars_mask, strict=True)
+    ]
+    return torch.from_numpy(np.stack(maps))[:, None]

@@ -32,7 +32,7 @@ from radiodiff.simulate.outlines import (
     read_outlines,
     trace_outlines,
 )
-from radiodiff.simulate.raster import raster_gain_db
+from radiodiff.simulate.raster import raster_gain_db, raster_ray_gain_db
 from radiodiff.simulate.ray_tracing import RayTracing, RayTracingConstants
 from radiodiff.simulate.visibility import line_of_sight_mask
 
@@ -59,6 +59,7 @@ __all__ = [
     "place_transmitters",
     "procedural_tile",
     "raster_gain_db",
+    "raster_ray_gain_db",
     "raster_line_of_sight",
     "rasterize",
     "read_antennas",
