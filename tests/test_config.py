@@ -29,7 +29,11 @@ def test_every_shipped_file_loads(path):
 
 def test_full_is_the_paper():
     config = load_config("full")
-    assert (config.autoencoder.width, config.network.width, config.network.encoder) == (128, 128, "swin")
+    assert (config.autoencoder.width, config.network.width, config.network.encoder) == (
+        128,
+        128,
+        "swin",
+    )
     assert config.training.batch_size * config.training.accumulation == 528
     ddp = load_config("full_ddp")
     assert 4 * ddp.train.batch_size * ddp.train.accumulation == 528
@@ -94,7 +98,8 @@ def test_edges_are_configured():
 
 def test_overrides_take_the_fields_type():
     config = load_config(
-        "smoke", ["training.learning_rate=5e-3", "network.multipliers=[1, 1, 1, 1]", "data.simulate=null"]
+        "smoke",
+        ["training.learning_rate=5e-3", "network.multipliers=[1, 1, 1, 1]", "data.simulate=null"],
     )
     assert config.training.learning_rate == 5e-3  # PyYAML alone reads a string
     assert config.network.multipliers == (1, 1, 1, 1)

@@ -24,8 +24,8 @@ from radiodiff.explorer import (
 from radiodiff.explorer.grid import ExplorerTile
 from radiodiff.explorer.page import outdoor_bytes
 from radiodiff.models import AutoencoderKL, UNet
-from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.plots.colours import colour_table
+from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.simulate import DominantPath, trace_outlines
 
 SIZE, CELL_SIZE_M = 32, 2.0

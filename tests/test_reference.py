@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from radiodiff import RadioDiffPipeline
 from radiodiff.cli.main import main
-from radiodiff.config import DataConfig, EdgesConfig
+from radiodiff.config import load_config
+from radiodiff.data import DataConfig, EdgesConfig
 from radiodiff.losses import LPIPS_CHANNELS
 from radiodiff.models import (
     AutoencoderConfig,
@@ -253,6 +254,63 @@ def test_first_stage_alone_makes_a_run_of_one_stage(tmp_path):
     for name, content in (("average.pt", ema), ("bare.pt", states[1])):
         torch.save(content, tmp_path / name)
         assert same(read_weights(tmp_path / name), states[1])
+
+
+def test_embed_dim_and_z_channels_apart(tmp_path):
+    """Both stages: the diffusion sees ``embed_dim`` channels; weights come back as they were."""
+    sizes = ["model.first_stage.embed_dim=5", "model.first_stage.ddconfig.z_channels=2"]
+    overrides = [*SMALL, *sizes, "model.unet.channels=5"]
+    config = read("radio_train.yaml", *overrides).config
+    assert (config.autoencoder.latent_channels, config.autoencoder.inner_channels) == (5, 2)
+    torch.manual_seed(0)
+    state = whole_state(R24, config.autoencoder, config.network)
+    assert state["first_stage_model.quant_conv.weight"].shape == (10, 4, 1, 1)
+    assert state["first_stage_model.post_quant_conv.weight"].shape == (2, 5, 1, 1)
+    torch.save(state, tmp_path / "model.pt")
+    run = tmp_path / "run"
+    import_run(tmp_path / "model.pt", FILES / "radio_train.yaml", run, overrides=overrides)
+    pipeline, condition = RadioDiffPipeline.from_run(run), torch.zeros(1, 2, 32, 32)
+    condition[0, 1, 16, 16] = 1
+    generator = torch.Generator().manual_seed(0)
+    assert pipeline.radio_maps(condition, generator=generator).shape == (1, 1, 32, 32)
+    export_run(run, tmp_path / "back.pt")
+    assert same(read_weights(tmp_path / "back.pt"), state)
+
+
+def test_first_stage_of_any_loss_and_channels_is_imported(tmp_path, caplog):
+    """Weights are read, no loss is computed: what cannot be trained here can be used."""
+    caplog.set_level(logging.INFO)
+    sizes = AutoencoderConfig(
+        in_channels=3,
+        out_channels=2,
+        latent_channels=4,
+        inner_channels=6,
+        width=32,
+        multipliers=(2, 1),
+        blocks=1,
+        attention="linear",
+        learned_resampling=False,
+        bounded=True,
+    )
+    torch.manual_seed(0)
+    own = AutoencoderKL(sizes).state_dict()
+    state = reference_state_dict(own, None, losses(), autoencoder_config=sizes, unet_config=None)
+    torch.save({"model": state}, tmp_path / "model-1.pt")
+    overrides = [
+        *("model.embed_dim=4", "model.ddconfig.z_channels=6", "model.ddconfig.in_channels=3"),
+        *("model.ddconfig.out_ch=2", "model.ddconfig.ch=32", "model.ddconfig.ch_mult=[2, 1]"),
+        *("model.ddconfig.num_res_blocks=1", "model.ddconfig.use_linear_attn=true"),
+        *("model.ddconfig.resamp_with_conv=false", "model.ddconfig.tanh_out=true"),
+        *("model.lossconfig.disc_loss=vanilla", "model.lossconfig.disc_num_layers=4"),
+    ]
+    out = tmp_path / "run"
+    run = import_run(tmp_path / "model-1.pt", FILES / "first_radio.yaml", out, overrides=overrides)
+    assert run.config.autoencoder == load_config(out / "config.yaml").autoencoder == sizes
+    assert "no loss is computed: model.lossconfig.disc_weight" not in caplog.text
+    assert "model.lossconfig.disc_loss" in caplog.text
+    assert "not known to the public code" not in caplog.text
+    export_run(out, tmp_path / "back.pt")
+    assert same(read_weights(tmp_path / "back.pt"), state)
 
 
 @pytest.mark.parametrize("profile", [R24, R25], ids=["R24", "R25"])
@@ -494,6 +552,30 @@ def test_first_stage_file_has_its_meaning():
     assert (loss.discriminator_start, loss.train_idle_discriminator) == (50001, True)
 
 
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("embed_dim=5", {"latent_channels": 5, "inner_channels": 3}),
+        ("ddconfig.z_channels=5", {"latent_channels": 3, "inner_channels": 5}),
+        ("ddconfig.dropout=0.1", {"dropout": 0.1}),
+        ("ddconfig.attn_type=none", {"attention": "none"}),
+        ("ddconfig.attn_type=linear", {"attention": "linear"}),
+        ("ddconfig.use_linear_attn=true", {"attention": "linear"}),
+        ("ddconfig.resamp_with_conv=false", {"learned_resampling": False}),
+        ("ddconfig.tanh_out=true", {"bounded": True}),
+        ("ddconfig.attn_resolutions=[16, 8]", {}),
+    ],
+)
+def test_arguments_of_the_autoencoder(override, expected, caplog):
+    """Each has its meaning; numbers in ``attn_resolutions`` have none, as in the public code."""
+    caplog.set_level(logging.INFO)
+    config = read("first_radio.yaml", f"model.{override}", perceptual_weights="vgg.pt").config
+    assert config.autoencoder == AutoencoderConfig(**expected)
+    assert config.network.latent_channels == config.autoencoder.latent_channels
+    assert ("attn_resolutions" in caplog.text) == (not expected)
+    assert "not known" not in caplog.text
+
+
 def test_first_stage_asks_for_the_perceptual_weights():
     with pytest.raises(ValueError, match="perceptual_weights_file"):
         read("first_radio.yaml")
@@ -514,7 +596,9 @@ def test_july_2025_is_told_by_its_keys():
         read("radio_train_r25.yaml", "model.unet.DPMCARK=true")
     with pytest.raises(ValueError, match="DPMCARK gives 5 condition channels, the network takes 3"):
         read("radio_train_r25.yaml", "data.name=DPMCARK")
-    cars = read("radio_train_r25.yaml", "model.unet.DPMCARK=true", for_training=False).config.network
+    cars = read(
+        "radio_train_r25.yaml", "model.unet.DPMCARK=true", for_training=False
+    ).config.network
     assert (cars.condition_mix_inputs, cars.condition_inputs, cars.swin.in_channels) == (5, 5, 3)
     old = read("radio_train_r25.yaml", "model.unet.DPMCARK=true", profile=R24).config.network
     assert old.condition_mix_inputs == 0  # December 2024 does not know the key
@@ -659,7 +743,15 @@ def test_keys_without_effect_are_named_once(caplog):
         ("model.unet.cond_net=null", "model.unet.cond_net is missing"),
         ("model.unet.cond_pe=true", "cond_pe must be False"),
         ("model.unet.dim=big", "model.unet.dim must be int"),
-        ("model.first_stage.embed_dim=4", "must agree"),
+        ("model.first_stage.embed_dim=4", "unet.channels must be the first stage's embed_dim, 4"),
+        ("model.first_stage.ddconfig.double_z=false", "double_z must be True"),
+        ("model.first_stage.ddconfig.give_pre_end=true", "give_pre_end must be False"),
+        ("model.first_stage.ddconfig.attn_type=flash", "attn_type must be one of vanilla"),
+        (
+            "model.first_stage.ddconfig.attn_resolutions=[[80, 80]]",
+            r"attn_resolutions must be \[\]: .* at full resolution only",
+        ),
+        ("model.first_stage.ddconfig.dropout=1", r"dropout must lie in \[0, 1\)"),
         ("model.first_stage.ddconfig=null", "section model.first_stage.ddconfig is missing"),
         ("data=3", "data must be a section"),
         ("data.name=DPMCARK", "July 2025 code only"),
@@ -698,6 +790,7 @@ def test_what_cannot_be_meant_is_refused(override, message):
         ("model.ckpt_path=x.pt", "must be null"),
         ("model.lossconfig.logvar_init=2", "logvar_init must be 0.0"),
         ("model.lossconfig.disc_in_channels=3", "disc_in_channels must be 1"),
+        ("model.ddconfig.out_ch=2", "out_ch must be 1"),
     ],
 )
 def test_first_stage_refuses_what_the_public_code_cannot_do(override, message):

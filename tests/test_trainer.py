@@ -143,7 +143,9 @@ def test_training_changes_weights_and_leaves_the_global_generator(tiny, dataset_
 
 def test_accumulation_equals_one_large_batch(tiny, dataset_root, tmp_path):
     """2 micro-batches of 2 and 1 of 4 see the same maps; without noise the loss is the same."""
-    config = dataclasses.replace(tiny.training, max_steps=1, learning_rate=0.1, min_learning_rate=0.0)
+    config = dataclasses.replace(
+        tiny.training, max_steps=1, learning_rate=0.1, min_learning_rate=0.0
+    )
 
     class Mean(torch.nn.Module):
         name, passes, frozen = "mean", ("mean",), ()

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from radiodiff.cli.choices import PROTOCOLS
+from radiodiff.cli.choices import PREDICTORS, PROTOCOLS
 from radiodiff.cli.options import add_run_dir
 from radiodiff.files import project_path
 
@@ -26,6 +26,15 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         ),
     )
     evaluate.add_argument(
+        "--predictor",
+        action="append",
+        metavar="NAME|RUN",
+        help=(
+            f"compare with this instead of the three usual baselines, may be repeated: "
+            f"{', '.join(PREDICTORS)}, or the folder of a run"
+        ),
+    )
+    evaluate.add_argument(
         "--allow-leak",
         action="store_true",
         help="judge although judged maps are in another split too; recorded in metrics.json",
@@ -34,7 +43,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from radiodiff.runs.evaluate import evaluate_run
+    from radiodiff.runs.evaluate import BASELINES, evaluate_run
     from radiodiff.scoring import format_table
 
     results_dir = options.out or project_path("results") / options.run_dir.resolve().name
@@ -43,6 +52,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         options.run_dir,
         results_dir,
         protocols=wanted or PROTOCOLS,
+        predictors=options.predictor or BASELINES,
         allow_leak=options.allow_leak,
     )
     for protocol in wanted or ["city"]:

@@ -93,6 +93,8 @@ PROFILES = {profile.name: profile for profile in (R24, R25)}
 #: Clipping norm that equals clipping at 1 before a loss scale of 65536 is taken out (T11).
 _UNSCALED_CLIP_NORM = 1 / 65536
 
+#: Kinds of attention in the autoencoder.
+_ATTENTIONS = {"vanilla": "softmax", "linear": "linear", "none": "none"}
 _ENCODERS = {
     "swin": "swin",
     "resnet": "resnet101",
@@ -140,6 +142,7 @@ class ReferenceRun:
 
 _IGNORED = "without effect, as in the public code"
 _ELSEWHERE = "without effect here, where the command line says it"
+_NO_LOSS = "without effect here, where weights are read and no loss is computed"
 _UNKNOWN = "not known to the public code"
 
 
@@ -251,25 +254,47 @@ def autoencoder_config(first_stage: Mapping[str, Any]) -> AutoencoderConfig:
 def _autoencoder(section: _Section) -> AutoencoderConfig:
     """Read ``embed_dim`` and ``ddconfig``."""
     sizes = section.section("ddconfig")
-    latent_channels = sizes.need("z_channels", int)
-    if section.need("embed_dim", int) != latent_channels:
-        raise ValueError(
-            f"embed_dim and z_channels must agree, got {section.need('embed_dim', int)} and "
-            f"{latent_channels}"
-        )
-    in_channels = sizes.need("in_channels", int)
     sizes.expect("double_z", True, "the posterior has a variance")
-    sizes.expect("out_ch", in_channels, "the decoder returns what the encoder takes")
-    sizes.expect("attn_resolutions", [], "attention is in the middle block only")
-    sizes.expect("dropout", 0.0, "the published autoencoder has none")
+    sizes.expect("give_pre_end", False, "the decoder ends in a map")
+    _expect_no_attention_between_levels(sizes)
     sizes.ignore("resolution")  # printed only
+    attention = sizes.get("attn_type", "vanilla")
+    if sizes.get("use_linear_attn", False):
+        attention = "linear"
+    if attention not in _ATTENTIONS:
+        raise ValueError(
+            f"ddconfig.attn_type must be one of {', '.join(_ATTENTIONS)}, got {attention!r}"
+        )
+    given, latent = sizes.need("in_channels", int), section.need("embed_dim", int)
+    returned, inner = sizes.get("out_ch", given), sizes.need("z_channels", int)
     return AutoencoderConfig(
-        in_channels=in_channels,
-        latent_channels=latent_channels,
+        in_channels=given,
+        out_channels=None if returned == given else returned,
+        latent_channels=latent,
+        inner_channels=None if inner == latent else inner,
         width=sizes.need("ch", int),
         multipliers=tuple(sizes.need("ch_mult", list)),
         blocks=sizes.need("num_res_blocks", int),
+        dropout=sizes.get("dropout", 0.0),
+        attention=_ATTENTIONS[attention],
+        learned_resampling=sizes.get("resamp_with_conv", True),
+        bounded=sizes.get("tanh_out", False),
     )
+
+
+def _expect_no_attention_between_levels(sizes: _Section) -> None:
+    """Refuse pairs of sides in ``attn_resolutions``; numbers have no effect."""
+    levels = sizes.values.get("attn_resolutions")
+    if isinstance(levels, list) and levels and all(isinstance(side, int) for side in levels):
+        # As upstream: each is compared with a pair of sides, which no number equals.
+        sizes.ignore("attn_resolutions")
+    else:
+        sizes.expect(
+            "attn_resolutions",
+            [],
+            "the public code finds a pair of sides at full resolution only, where a matrix of all "
+            "cells by all cells fits in no memory",
+        )
 
 
 def unet_config(
@@ -444,8 +469,12 @@ def read_reference_config(
         if is_diffusion:
             run = _diffusion_run(path, root, model, profile, data_root, encoder_weights)
         else:
-            if not for_training:  # weights are read, no loss is computed
-                model.section("lossconfig").values |= {"perceptual_weight": 0.0}
+            if for_training:
+                _expect_published_loss(model)
+            else:
+                loss = model.section("lossconfig")
+                loss.ignore(*loss.values, why=_NO_LOSS)
+                loss.values |= {"perceptual_weight": 0.0}
             run = _autoencoder_run(path, root, model, profile, data_root, perceptual_weights)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
@@ -480,7 +509,13 @@ def _diffusion_run(
     model.ignore("use_disloss", "input_keys")  # use_disloss: logged only (D4)
     first_stage = model.section("first_stage")
     first_stage.ignore("lossconfig")  # a frozen first stage has no loss
+    autoencoder = _autoencoder(first_stage)
     unet = model.section("unet")
+    if unet.get("channels", 3) != autoencoder.latent_channels:
+        raise ValueError(
+            f"model.unet.channels must be the first stage's embed_dim, "
+            f"{autoencoder.latent_channels}, got {unet.get('channels', 3)}"
+        )
     data = root.section("data")
     trainer = root.section("trainer", required=False)
     batch_size = data.need("batch_size", int) if trainer.values else data.get("batch_size", 1)
@@ -489,7 +524,7 @@ def _diffusion_run(
         name=path.stem,
         autoencoder_loss=AutoencoderLossConfig(perceptual_weight=0.0),
         data=_data(data, profile, data_root, model, "image_size"),
-        autoencoder=_autoencoder(first_stage),
+        autoencoder=autoencoder,
         network=_unet(unet, profile, model.optional("swin", dict)),
         process=_process(model, profile, first_batch=batch_size),
         training=_training(
@@ -542,13 +577,6 @@ def _autoencoder_run(
     autoencoder = _autoencoder(model)
     loss = model.section("lossconfig")
     loss.ignore("pixelloss_weight")
-    loss.expect("logvar_init", 0.0, "the log-variance is never trained, and 0 as published")
-    loss.expect("disc_in_channels", autoencoder.in_channels, "the discriminator sees the map")
-    loss.expect("disc_num_layers", 3, "the published discriminator has three")
-    loss.expect("disc_factor", 1.0, "disc_weight says the same")
-    loss.expect("disc_loss", "hinge", "the published loss")
-    loss.expect("use_actnorm", False, "the published discriminator has batch norms")
-    loss.expect("disc_conditional", False, "the published discriminator sees the map alone")
     data = root.section("data")
     trainer = root.section("trainer", required=False)
     trainer.expect(
@@ -604,6 +632,23 @@ def _autoencoder_run(
         resume_milestone=0,
         saves_state=True,  # as the public first-stage trainer always does
     )
+
+
+def _expect_published_loss(model: _Section) -> None:
+    """Refuse losses that we do not compute, before a first stage is trained on one."""
+    sizes, loss = model.section("ddconfig"), model.section("lossconfig")
+    channels = sizes.need("in_channels", int)
+    sizes.expect("out_ch", channels, "the discriminator compares what is returned with what came")
+    loss.expect("disc_in_channels", channels, "the discriminator sees the map")
+    for key, only, why in (
+        ("logvar_init", 0.0, "the log-variance is never trained, and 0 as published"),
+        ("disc_num_layers", 3, "the published discriminator has three"),
+        ("disc_factor", 1.0, "disc_weight says the same"),
+        ("disc_loss", "hinge", "the published loss"),
+        ("use_actnorm", False, "the published discriminator has batch norms"),
+        ("disc_conditional", False, "the published discriminator sees the map alone"),
+    ):
+        loss.expect(key, only, why)
 
 
 def _data(
@@ -698,7 +743,7 @@ def _sampler(section: _Section, model: _Section, profile: Profile) -> SamplerCon
 def _log_leftovers(path: Path, root: _Section) -> None:
     """Name each key that has no effect, once."""
     known = list(root.known())
-    found: dict[str, list[str]] = {_IGNORED: [], _ELSEWHERE: [], _UNKNOWN: []}
+    found: dict[str, list[str]] = {_IGNORED: [], _ELSEWHERE: [], _NO_LOSS: [], _UNKNOWN: []}
     for key, why in root.leftovers():
         found[why].append(key + (nearest(key, known) if why == _UNKNOWN else ""))
     for why, keys in found.items():

@@ -7,26 +7,30 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from torch.utils.data import DataLoader
 
-from radiodiff.config import Config
+from radiodiff.config import Config, EvaluateConfig
 from radiodiff.data import RadioMapSeer, path_gain_db, split_overlap, transmitter_cell
 from radiodiff.data.open import make_dataset
 from radiodiff.files import write_atomically
 from radiodiff.plots import plot_predictions
 from radiodiff.predictors import (
-    Baselines,
+    PipelinePredictor,
     Predictor,
-    dominant_path_predictor,
-    model_predictor,
+    dataset_conditions,
+    make_predictor,
+    mean_of_samples,
 )
 from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.provenance import made_by
 from radiodiff.runs.sessions import seconds_of_run, trained_at
+from radiodiff.scene import stack_scenes
 from radiodiff.scoring import PROTOCOLS, check_protocols, evaluate
 from radiodiff.workers import process_state
 
-__all__ = ["evaluate_run"]
+__all__ = ["BASELINES", "evaluate_run"]
+
+#: What a run is compared with unless others are named.
+BASELINES = ("mean_training_map", "distance_law", "dominant_path")
 
 _FIGURE_MAPS = 4
 
@@ -41,6 +45,7 @@ def evaluate_run(
     results_dir: Path,
     *,
     protocols: Sequence[str] = tuple(PROTOCOLS),
+    predictors: Sequence[str] = BASELINES,
     device: str | None = None,
     allow_leak: bool = False,
 ) -> dict[str, Any]:
@@ -50,6 +55,8 @@ def evaluate_run(
         run_dir: Folder of a finished run.
         results_dir: Receives ``metrics.json`` and ``predictions.png``.
         protocols: Rules for the numbers, see `radiodiff.scoring.PROTOCOLS`; all if not given.
+        predictors: What the run is compared with: names in `radiodiff.predictors.PREDICTORS`, or
+            folders of runs.
         device: Where the networks run; a GPU if there is one.
         allow_leak: Score all the same where it is no fair test: judged maps are in another split
             too, or the condition is computed from the truth. The results say so under ``leak``.
@@ -62,7 +69,7 @@ def evaluate_run(
         DatasetError: If its dataset is not there.
         ValueError: If several processes were launched, there is no such protocol, the run's maps
             are not path gain on the scale of the files, or it is no fair test and ``allow_leak``
-            is false; names the maps.
+            is false; names the maps; or there is no such predictor.
     """
     if process_state().num_processes > 1:
         raise ValueError("evaluation runs in one process: start it without torchrun")
@@ -76,9 +83,14 @@ def evaluate_run(
     leak = _leaks(config, held_out)
     if leak and not allow_leak:
         raise ValueError(_UNFAIR.format("; ".join(leak.values())))
-    predictors = _predictors(pipeline, training, held_out)
-    result = evaluate(predictors, held_out, config.evaluate, protocols=protocols)
-    _write_figure(held_out, predictors["radiodiff"], results_dir / "predictions.png")
+    model = _model(pipeline, held_out)
+    others = {
+        Path(name).name.replace("_", " "): make_predictor(name, training, device=device)
+        for name in predictors
+    }
+    judged = {"radiodiff": model, **others}
+    result = evaluate(judged, held_out, config.evaluate, protocols=protocols)
+    _write_figure(held_out, model, config.evaluate, results_dir / "predictions.png")
     maps = f"{len(held_out)} maps of {result['tiles']} tiles"
     result |= {
         "judged": f"{config.data.root}, {held_out.split}: {maps}",
@@ -111,15 +123,13 @@ def _open_splits(config: Config, channels: tuple[str, ...]) -> tuple[RadioMapSee
     )
 
 
-def _predictors(
-    pipeline: RadioDiffPipeline, training: RadioMapSeer, held_out: RadioMapSeer
-) -> dict[str, Predictor]:
-    """Return the run, which is compared with each of the others, and its baselines, by name."""
-    return {
-        "radiodiff": model_predictor(pipeline, pipeline.config.evaluate),
-        **Baselines.fit(training).predictors(),
-        "dominant path": dominant_path_predictor(held_out.cell_size_m),
-    }
+def _model(pipeline: RadioDiffPipeline, dataset: RadioMapSeer) -> Predictor:
+    """Return a run as a predictor of a dataset's scenes."""
+    return PipelinePredictor(
+        pipeline,
+        shared_noise=pipeline.config.evaluate.shared_noise,
+        conditions=dataset_conditions(dataset),
+    )
 
 
 def _leaks(config: Config, held_out: RadioMapSeer) -> dict[str, str]:
@@ -136,14 +146,17 @@ def _leaks(config: Config, held_out: RadioMapSeer) -> dict[str, str]:
     return leaks
 
 
-def _write_figure(dataset: RadioMapSeer, model: Predictor, path: Path) -> None:
+def _write_figure(
+    dataset: RadioMapSeer, model: Predictor, config: EvaluateConfig, path: Path
+) -> None:
     """Draw truth and prediction of the first transmitter of a few tiles."""
     firsts: dict[int, int] = {}
     for index, (map_id, _) in enumerate(dataset.pairs):
         firsts.setdefault(map_id, index)
     chosen = list(firsts.values())[:_FIGURE_MAPS]
     samples = [dataset[index] for index in chosen]
-    predictions = model(next(iter(DataLoader(samples, batch_size=len(samples)))))
+    scenes = stack_scenes([sample.scene for sample in samples])
+    predictions = mean_of_samples(model(scenes, samples=config.samples, seed=config.seed))
     rows = [
         {
             "name": sample.name,

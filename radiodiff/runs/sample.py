@@ -17,7 +17,7 @@ from radiodiff.data import EdgeDataset, EdgeImages, RadioMapSample
 from radiodiff.data.open import make_dataset
 from radiodiff.data.options import MapDataset
 from radiodiff.files import sha256, write_atomically
-from radiodiff.predictors import draw_maps, model_predictor
+from radiodiff.predictors import draw_maps
 from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.progress import log_progress
 from radiodiff.sampler import SamplerConfig, make_schedule
@@ -131,8 +131,14 @@ def _drawn_gray(
     sampler: SamplerConfig,
 ) -> Tensor:
     """Return a drawn map for each of a batch as gray levels of the files."""
+    drawn = draw_maps(
+        pipeline,
+        batch.condition,
+        [(name, 0) for name in batch.name],
+        seed=settings.seed,
+        sampler=sampler,
+        shared_noise=settings.shared_noise,
+    )
     if pipeline.config.data.has_decibels:
-        return units.path_gain_db_to_gray(model_predictor(pipeline, settings, sampler)(batch))
-    draws = [(name, 0) for name in batch.name]
-    drawn = draw_maps(pipeline, batch.condition, draws, settings, sampler)
+        return units.path_gain_db_to_gray(pipeline.path_gain_db(drawn).double().cpu())
     return units.model_to_gray(drawn.cpu())

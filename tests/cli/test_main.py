@@ -108,6 +108,7 @@ def test_choices_are_the_names_that_there_are():
     assert choices.VARIANTS == VARIANTS
     assert choices.PROFILES == tuple(PROFILES)
     assert choices.PROTOCOLS == tuple(PROTOCOLS)
+    assert choices.PREDICTORS == tuple(PREDICTORS)
 
 
 @pytest.mark.parametrize(

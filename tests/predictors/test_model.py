@@ -6,8 +6,8 @@ import torch
 from torch.utils.data import default_collate
 
 from radiodiff.models import AutoencoderKL, UNet
-from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.predictors import model_predictor
+from radiodiff.predictors.pipeline import RadioDiffPipeline
 
 
 def test_noise_may_be_shared(tiny, training):

@@ -11,8 +11,8 @@ from radiodiff import units
 from radiodiff.config import EvaluateConfig
 from radiodiff.data import RadioMapSeer
 from radiodiff.models import AutoencoderKL, UNet
-from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.predictors import Baselines, model_predictor
+from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.scoring import PROTOCOLS, evaluate, format_table
 
 from .errors import city_errors, truth
