@@ -33,7 +33,7 @@ from radiodiff.experiment import (
 from radiodiff.plots import plot_sample
 from radiodiff.protocols import PROTOCOLS
 from radiodiff.reference import PROFILES, export_run, import_run, read_reference_config
-from radiodiff.reference_training import train_reference_run
+from radiodiff.reference.training import train_reference_run
 from radiodiff.simulate import CITY_NAMES, VARIANTS, simulate_dataset, simulate_outlines
 from radiodiff.trainer import NonFiniteLossError, process_state
 

@@ -33,11 +33,11 @@ ROWS = [
     {"diffusion", "ema", "metrics", "models", "simulate"},
     {"losses", "sampler", "data"},
     {"config", "checkpoint", "protocols"},
-    {"pipeline", "published", "reference"},
+    {"pipeline", "published"},
     {"tasks"},
     {"trainer", "evaluate", "plots"},
     {"experiment", "explorer"},
-    {"reference_training"},
+    {"reference"},
     {"cli", "__main__"},
 ]
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}

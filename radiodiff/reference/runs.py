@@ -24,7 +24,8 @@ from radiodiff.models import (
     VGG16Features,
     parameter_count,
 )
-from radiodiff.reference.config import R24, R25, Profile, ReferenceRun, read_reference_config
+from radiodiff.reference.config import ReferenceRun, read_reference_config
+from radiodiff.reference.profiles import R24, R25, Profile
 from radiodiff.reference.weights import (
     AUTOENCODER_PREFIX,
     UNET_PREFIX,
@@ -106,21 +107,7 @@ def import_run(
         run.config.autoencoder,
         run.config.unet if run.stage == "diffusion" else None,
     )
-    config = run.config
-    factor = weights.scale_factor
-    diffusion = config.diffusion
-    if factor is not None and diffusion.latent_scaling == "factor":
-        scale = diffusion.latent_scale
-        if scale is None or not math.isclose(scale, factor, rel_tol=1e-6):  # it is a float32
-            logger.info(
-                "latent scale %g of %s is used, not that of %s", factor, checkpoint, config_file
-            )
-            config = replace(config, diffusion=replace(diffusion, latent_scale=factor))
-    if run.stage == "diffusion" and config.diffusion.latent_scale is None:
-        raise ValueError(
-            f"{checkpoint} holds no scale_factor, and {config_file} has it measured: set "
-            "model.scale_factor and model.default_scale: true"
-        )
+    config = _with_scale_of_weights(run, weights, checkpoint, config_file)
     temporary = run_dir.with_name(run_dir.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     save_config(config, temporary / "config.yaml")
@@ -145,6 +132,27 @@ def import_run(
     write_atomically(temporary / "sessions.json", json.dumps([session], indent=1))
     temporary.rename(run_dir)
     return replace(run, config=config)
+
+
+def _with_scale_of_weights(
+    run: ReferenceRun, weights: ReferenceWeights, checkpoint: Path, config_file: Path
+) -> Config:
+    """Return the configuration with the latent scale that the weights come with, if they do."""
+    config, factor = run.config, weights.scale_factor
+    diffusion = config.diffusion
+    if factor is not None and diffusion.latent_scaling == "factor":
+        scale = diffusion.latent_scale
+        if scale is None or not math.isclose(scale, factor, rel_tol=1e-6):  # it is a float32
+            logger.info(
+                "latent scale %g of %s is used, not that of %s", factor, checkpoint, config_file
+            )
+            config = replace(config, diffusion=replace(diffusion, latent_scale=factor))
+    if run.stage == "diffusion" and config.diffusion.latent_scale is None:
+        raise ValueError(
+            f"{checkpoint} holds no scale_factor, and {config_file} has it measured: set "
+            "model.scale_factor and model.default_scale: true"
+        )
+    return config
 
 
 def _profile_of(state: Mapping[str, Tensor]) -> Profile | None:
