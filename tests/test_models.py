@@ -30,14 +30,14 @@ from radiodiff.models import (
 )
 from radiodiff.models.attention import pool_windows, sine_position_code
 from radiodiff.models.autoencoder import Downsample, SpatialAttention
-from radiodiff.models.condition import transmitter_coordinates
-from radiodiff.models.swin import PatchMerging, ShiftedWindowAttention, relative_position_index
-from radiodiff.models.unet import (
+from radiodiff.models.blocks import (
     ResidualBlock,
     TimeEmbedding,
     WeightStandardizedConv2d,
     resample_spectrum,
 )
+from radiodiff.models.condition import transmitter_coordinates
+from radiodiff.models.swin import PatchMerging, ShiftedWindowAttention, relative_position_index
 from radiodiff.reference import (
     R25,
     autoencoder_names,
@@ -49,7 +49,7 @@ from radiodiff.reference import (
 SMALL_AUTOENCODER = AutoencoderConfig(width=32, multipliers=(1, 1, 2), blocks=1)
 SMALL_SWIN = SwinConfig(width=12, depths=(2, 2, 2, 1), heads=(2, 2, 4, 4), classifier_tail=False)
 SMALL_R25 = replace(
-    R25.unet, width=16, multipliers=(1, 2, 2, 4), filter_size=(4, 4), swin=SMALL_SWIN
+    R25.network, width=16, multipliers=(1, 2, 2, 4), filter_size=(4, 4), swin=SMALL_SWIN
 )
 SMALL_UNET = UNetConfig(
     width=16,
@@ -176,7 +176,7 @@ def test_every_public_name_exists():
     ],
 )
 def test_unet_keys_are_renamed(theirs, ours):
-    names = unet_names(R25.unet)
+    names = unet_names(R25.network)
     assert names.ours(theirs) == ours
     assert names.theirs(ours) == theirs
 
@@ -622,10 +622,10 @@ def test_light_encoder_refuses_wrong_shapes_and_sizes():
 )
 def test_unet_runs_at_any_size(size):
     x_t = torch.randn(1, 3, size[0] // 4, size[1] // 4)
-    heads = run_unet(SMALL_UNET, torch.randn(1, 2, *size), x_t, torch.tensor([0.5]))
-    assert heads.drift.shape == heads.noise.shape == x_t.shape
-    assert heads.drift.isfinite().all()
-    assert heads.noise.isfinite().all()
+    drift, noise = run_unet(SMALL_UNET, torch.randn(1, 2, *size), x_t, torch.tensor([0.5]))
+    assert drift.shape == noise.shape == x_t.shape
+    assert drift.isfinite().all()
+    assert noise.isfinite().all()
 
 
 @torch.no_grad()
@@ -638,8 +638,8 @@ def test_unet_treats_each_map_alone(config):
     together = unet(x_t, t, unet.encode_condition(condition))
     for i in range(3):
         alone = unet(x_t[i : i + 1], t[i : i + 1], unet.encode_condition(condition[i : i + 1]))
-        torch.testing.assert_close(together.drift[i], alone.drift[0], rtol=1e-3, atol=1e-4)
-        torch.testing.assert_close(together.noise[i], alone.noise[0], rtol=1e-3, atol=1e-4)
+        for all_maps, one_map in zip(together, alone, strict=True):
+            torch.testing.assert_close(all_maps[i], one_map[0], rtol=1e-3, atol=1e-4)
 
 
 @torch.no_grad()
@@ -651,8 +651,8 @@ def test_unet_depends_on_time_and_condition():
     later = unet(x_t, t / 2, unet.encode_condition(condition))
     elsewhere = unet(x_t, t, unet.encode_condition(condition.flip(3)))
     for other in (later, elsewhere):
-        assert (other.drift - heads.drift).abs().max() > 1e-3
-        assert (other.noise - heads.noise).abs().max() > 1e-3
+        for before, after in zip(heads, other, strict=True):
+            assert (after - before).abs().max() > 1e-3
 
 
 def test_gradient_reaches_every_trainable_parameter():
@@ -662,8 +662,8 @@ def test_gradient_reaches_every_trainable_parameter():
         unet = UNet(config).train()
         channels = 2 if config.encoder == "conv" else 3
         features = unet.encode_condition(torch.randn(2, channels, 64, 64))
-        heads = unet(torch.randn(2, 3, 16, 16), torch.tensor([0.2, 0.9]), features)
-        (heads.drift.square().sum() + heads.noise.square().sum()).backward()
+        drift, noise = unet(torch.randn(2, 3, 16, 16), torch.tensor([0.2, 0.9]), features)
+        (drift.square().sum() + noise.square().sum()).backward()
         missing = [k for k, p in unet.named_parameters() if p.requires_grad and p.grad is None]
         assert missing == []
 
@@ -672,10 +672,10 @@ def test_gradient_reaches_every_trainable_parameter():
 def test_unet_runs_in_mixed_precision():
     unet = UNet(SMALL_UNET).eval()
     condition, x_t, t = torch.randn(1, 2, 64, 64), torch.randn(1, 3, 16, 16), torch.tensor([0.5])
-    exact = unet(x_t, t, unet.encode_condition(condition))
+    exact, _ = unet(x_t, t, unet.encode_condition(condition))
     with torch.autocast("cpu", torch.bfloat16):
-        rough = unet(x_t, t, unet.encode_condition(condition))
-    assert (rough.drift.float() - exact.drift).abs().max() < 0.2 * exact.drift.abs().max()
+        rough, _ = unet(x_t, t, unet.encode_condition(condition))
+    assert (rough.float() - exact).abs().max() < 0.2 * exact.abs().max()
 
 
 def test_unet_refuses_wrong_shapes():
@@ -851,10 +851,10 @@ def test_full_size_networks_run_at_256():
     features = unet.encode_condition(torch.rand(1, 3, 256, 256) * 2 - 1)
     shapes = [(1, 128, 64, 64), (1, 256, 32, 32), (1, 512, 16, 16), (1, 1024, 8, 8)]
     assert [tuple(level.shape) for level in features] == shapes
-    heads = unet(posterior.mode(), torch.tensor([0.5]), features)
-    assert heads.drift.shape == heads.noise.shape == (1, 3, 64, 64)
-    assert heads.drift.isfinite().all()
-    assert heads.noise.isfinite().all()
+    drift, noise = unet(posterior.mode(), torch.tensor([0.5]), features)
+    assert drift.shape == noise.shape == (1, 3, 64, 64)
+    assert drift.isfinite().all()
+    assert noise.isfinite().all()
     radio_map = autoencoder.decode(posterior.mode())
     assert radio_map.shape == (1, 1, 256, 256)
     assert radio_map.isfinite().all()

@@ -5,15 +5,15 @@ import pytest
 import torch
 
 from radiodiff import units
-from radiodiff.diffusion import ConstantSDE, Prediction
 from radiodiff.models import AutoencoderKL, UNet
-from radiodiff.pipeline import RadioDiffPipeline, map_generators
+from radiodiff.predictors.pipeline import RadioDiffPipeline, map_generators
+from radiodiff.processes import ConstantSDE, Prediction
 
 
 @pytest.fixture
 def pipeline(tiny):
     torch.manual_seed(0)
-    return RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.unet), 1.0, tiny)
+    return RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.network), 1.0, tiny)
 
 
 @pytest.fixture
@@ -76,9 +76,9 @@ def test_callback_gives_the_trajectory_to_decode(pipeline, mask):
     assert [t for t, _, _ in steps] == [1, 0.75, 0.5, 0.25]
     assert {x_t.shape for _, x_t, _ in steps} == {steps[0][2].drift.shape}
     t, x_t, prediction = steps[-1]
-    x_0 = ConstantSDE().predict_x_0(x_t, prediction, torch.full((2,), t))
+    x_0 = ConstantSDE().x_0(x_t, prediction, t=t)
     result = ConstantSDE().reverse_step(x_t, Prediction(-x_0, prediction.noise), t=t, s=0)
-    maps = pipeline.path_gain_db(pipeline.decode(result)[:, 0])
+    maps = pipeline.path_gain_db(pipeline.space.radio_maps(result)[:, 0])
     assert torch.allclose(maps.masked_fill(torch.from_numpy(mask), torch.nan), last, equal_nan=True)
 
 

@@ -15,9 +15,9 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from radiodiff import RadioDiffPipeline
-from radiodiff.cli import main
-from radiodiff.config import DataConfig, EdgesConfig, load_config
-from radiodiff.experiment import train_run
+from radiodiff.cli.main import main
+from radiodiff.config import load_config
+from radiodiff.data import DataConfig, EdgesConfig
 from radiodiff.losses import LPIPS_CHANNELS
 from radiodiff.models import (
     AutoencoderConfig,
@@ -45,6 +45,7 @@ from radiodiff.reference import (
     unet_names,
     unet_state_dict,
 )
+from radiodiff.runs.train import train_run
 
 from .conftest import ROOT, SHARED, write_edges
 
@@ -96,7 +97,7 @@ def losses(heads=("loss",), *, device="cpu") -> dict[str, torch.Tensor]:
 
 def whole_state(profile, autoencoder=None, unet=None, *, device="cpu", heads=("loss",)):
     """State dict of a whole ``LatentDiffusion``, in the public code's names and kinds."""
-    unet = unet or profile.unet
+    unet = unet or profile.network
     autoencoder = autoencoder or AutoencoderConfig()
     with torch.device(device):
         rest = {"scale_factor": torch.tensor(0.3)}
@@ -122,7 +123,7 @@ R25_HEADS = ("loss", "loss_pinn", "loss_pinn_dpm2irt4")
 def small_state(profile=R24, **options):
     run = read("radio_train.yaml", *SMALL, profile=profile)
     torch.manual_seed(0)
-    state = whole_state(profile, run.config.autoencoder, run.config.unet, **options)
+    state = whole_state(profile, run.config.autoencoder, run.config.network, **options)
     return run, state
 
 
@@ -141,7 +142,7 @@ def same(first, second) -> bool:
 
 @pytest.mark.parametrize("mix_inputs", [0, 5])
 def test_names_are_one_to_one(mix_inputs):
-    unet = replace(R25.unet, condition_mix_inputs=mix_inputs)
+    unet = replace(R25.network, condition_mix_inputs=mix_inputs)
     with torch.device("meta"):
         networks = (
             (UNet(unet), unet_names(unet)),
@@ -158,7 +159,7 @@ def test_names_are_one_to_one(mix_inputs):
 def test_names_of_an_unknown_key_and_encoder():
     assert autoencoder_names(AutoencoderConfig()).ours("surplus.weight") is None
     with pytest.raises(ValueError, match="encoder swin only"):
-        unet_names(replace(R24.unet, encoder="conv"))
+        unet_names(replace(R24.network, encoder="conv"))
 
 
 @pytest.mark.skipif(
@@ -184,19 +185,19 @@ def test_full_state_dict_comes_back_as_it_was(profile):
     """Full size: the same tensors under the same names (on the meta device: no copy is made)."""
     heads = R25_HEADS if profile is R25 else ("loss",)
     state = whole_state(profile, device="meta", heads=heads)
-    taken = split_weights(state, AutoencoderConfig(), profile.unet)
+    taken = split_weights(state, AutoencoderConfig(), profile.network)
     back = reference_state_dict(
         taken.autoencoder,
         taken.unet,
         taken.rest,
         autoencoder_config=AutoencoderConfig(),
-        unet_config=profile.unet,
+        unet_config=profile.network,
         keys=taken.keys,
     )
     assert list(back) == list(state)
     assert all(back[key] is state[key] for key in state)
     with torch.device("meta"):
-        UNet(profile.unet).load_state_dict(taken.unet, assign=True)
+        UNet(profile.network).load_state_dict(taken.unet, assign=True)
         AutoencoderKL().load_state_dict(taken.autoencoder, assign=True)
 
 
@@ -212,9 +213,9 @@ def test_import_and_export_through_files(tmp_path, profile, suffix):
     options = {"overrides": SMALL, "profile": profile}
     import_run(file, FILES / "radio_train.yaml", tmp_path / "run", **options)
     pipeline = RadioDiffPipeline.from_run(tmp_path / "run")
-    assert pipeline.latent_scale == 0.3
+    assert pipeline.space.scale == 0.3
     key = "model.ups.0.0.block1.proj.weight"
-    ours = pipeline.unet.drift_path.levels[0].block1.conv1.weight
+    ours = pipeline.network.drift_path.levels[0].block1.conv1.weight
     assert torch.equal(ours, state[key].float())
     assert export_run(tmp_path / "run", tmp_path / f"back{suffix}") == len(state)
     if suffix == ".pt":
@@ -262,7 +263,7 @@ def test_embed_dim_and_z_channels_apart(tmp_path):
     config = read("radio_train.yaml", *overrides).config
     assert (config.autoencoder.latent_channels, config.autoencoder.inner_channels) == (5, 2)
     torch.manual_seed(0)
-    state = whole_state(R24, config.autoencoder, config.unet)
+    state = whole_state(R24, config.autoencoder, config.network)
     assert state["first_stage_model.quant_conv.weight"].shape == (10, 4, 1, 1)
     assert state["first_stage_model.post_quant_conv.weight"].shape == (2, 5, 1, 1)
     torch.save(state, tmp_path / "model.pt")
@@ -322,7 +323,7 @@ def test_weights_tell_their_profile(tmp_path, profile):
             tmp_path / "model.pt", FILES / file, tmp_path / f"run-{file}", overrides=SMALL
         )
         assert run.profile is profile
-        assert run.config.unet.fourier_filter == profile.unet.fourier_filter
+        assert run.config.network.fourier_filter == profile.network.fourier_filter
     other = R24 if profile is R25 else R25
     options = {"overrides": SMALL, "profile": other}
     run = import_run(tmp_path / "model.pt", FILES / file, tmp_path / "asked", **options)
@@ -344,7 +345,7 @@ def test_full_size_checkpoint_needs_little_memory(tmp_path):
     del state
     # Not `ru_maxrss`: it is never less than what this process held when it started the other.
     program = (
-        "import sys; from radiodiff.cli import main; code = main(sys.argv[1:]); "
+        "import sys; from radiodiff.cli.main import main; code = main(sys.argv[1:]); "
         "print(*[x.split()[1] for x in open('/proc/self/status') if x.startswith('VmHWM')]); "
         "sys.exit(code)"
     )
@@ -427,10 +428,10 @@ def test_everything_that_does_not_fit_is_listed_and_nothing_written(tmp_path):
 
 def test_parts_refuse_what_is_left_over():
     run, state = small_state()
-    assert set(unet_state_dict(state, run.config.unet))
+    assert set(unet_state_dict(state, run.config.network))
     assert set(autoencoder_state_dict(state, run.config.autoencoder))
     for prefix, take, config in (
-        ("model.", unet_state_dict, run.config.unet),
+        ("model.", unet_state_dict, run.config.network),
         ("first_stage_model.", autoencoder_state_dict, run.config.autoencoder),
     ):
         bare = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
@@ -462,7 +463,7 @@ def test_the_yaml_file_of_the_other_stage_is_told(tmp_path):
     prefix = "first_stage_model."
     first = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     with pytest.raises(ValueError, match="holds the first stage alone"):
-        split_weights(first, run.config.autoencoder, run.config.unet)
+        split_weights(first, run.config.autoencoder, run.config.network)
 
 
 @pytest.mark.parametrize("text", [b"hello", b"\x80\x04", b"a: 1", b"", b"(", b"PK\x03\x04"])
@@ -515,10 +516,10 @@ def test_an_existing_folder_is_not_touched(tmp_path):
 
 def test_second_stage_file_has_its_meaning():
     run = read("radio_train.yaml")
-    config, train = run.config, run.config.train
+    config, train = run.config, run.config.training
     assert (run.stage, run.profile, run.saves_state) == ("diffusion", R24, False)
-    assert config.unet == R24.unet
-    assert config.diffusion == replace(R24.diffusion, latent_scale_maps=66)
+    assert config.network == R24.network
+    assert config.process == replace(R24.diffusion, latent_scale_maps=66)
     assert config.autoencoder == AutoencoderConfig()
     assert config.data.splits == "radiodiff-r24"
     assert (config.data.workers, config.data.simulation, config.data.cars) == (2, "DPM", False)
@@ -538,7 +539,7 @@ def test_second_stage_file_has_its_meaning():
 
 def test_first_stage_file_has_its_meaning():
     run = read("first_radio.yaml", "model.lossconfig.perceptual_weight=0")
-    config, train = run.config, run.config.train_autoencoder
+    config, train = run.config, run.config.autoencoder_training
     assert run.stage == "autoencoder"
     assert (train.batch_size, train.accumulation, train.max_steps) == (2, 1, 150000)
     assert (train.learning_rate, train.min_learning_rate) == (5e-6, 5e-7)
@@ -570,7 +571,7 @@ def test_arguments_of_the_autoencoder(override, expected, caplog):
     caplog.set_level(logging.INFO)
     config = read("first_radio.yaml", f"model.{override}", perceptual_weights="vgg.pt").config
     assert config.autoencoder == AutoencoderConfig(**expected)
-    assert config.unet.latent_channels == config.autoencoder.latent_channels
+    assert config.network.latent_channels == config.autoencoder.latent_channels
     assert ("attn_resolutions" in caplog.text) == (not expected)
     assert "not known" not in caplog.text
 
@@ -585,21 +586,23 @@ def test_first_stage_asks_for_the_perceptual_weights():
 def test_july_2025_is_told_by_its_keys():
     run = read("radio_train_r25.yaml")
     assert run.profile is R25
-    assert run.config.unet.fourier_filter == "fixed"
-    assert run.config.diffusion.weighting == "exponential"
+    assert run.config.network.fourier_filter == "fixed"
+    assert run.config.process.constant_sde.weighting == "exponential"
     assert run.config.data.workers == 0
     assert (run.config.evaluate.seed, run.config.evaluate.shared_noise) == (0, True)
     unweighted = read("radio_train_r25.yaml", "model.weighting_loss=false")
-    assert unweighted.config.diffusion.weighting == "uniform"
+    assert unweighted.config.process.constant_sde.weighting == "uniform"
     with pytest.raises(ValueError, match="radio gives 2 condition channels, the network takes 5"):
         read("radio_train_r25.yaml", "model.unet.DPMCARK=true")
     with pytest.raises(ValueError, match="DPMCARK gives 5 condition channels, the network takes 3"):
         read("radio_train_r25.yaml", "data.name=DPMCARK")
-    cars = read("radio_train_r25.yaml", "model.unet.DPMCARK=true", for_training=False).config.unet
+    cars = read(
+        "radio_train_r25.yaml", "model.unet.DPMCARK=true", for_training=False
+    ).config.network
     assert (cars.condition_mix_inputs, cars.condition_inputs, cars.swin.in_channels) == (5, 5, 3)
-    old = read("radio_train_r25.yaml", "model.unet.DPMCARK=true", profile=R24).config.unet
+    old = read("radio_train_r25.yaml", "model.unet.DPMCARK=true", profile=R24).config.network
     assert old.condition_mix_inputs == 0  # December 2024 does not know the key
-    assert read("radio_train.yaml", profile=R25).config.unet == R25.unet
+    assert read("radio_train.yaml", profile=R25).config.network == R25.network
 
 
 @pytest.mark.parametrize(
@@ -710,7 +713,7 @@ def test_process_and_loss(model, expected):
 )
 def test_mixed_precision_as_it_comes_out(fp16, amp, precision, clip_norm):
     """T11: without autocast, clipping acts on gradients times 65536."""
-    train = read("radio_train.yaml", f"trainer.fp16={fp16}", f"trainer.amp={amp}").config.train
+    train = read("radio_train.yaml", f"trainer.fp16={fp16}", f"trainer.amp={amp}").config.training
     assert (train.precision, train.clip_norm) == (precision, clip_norm)
 
 
@@ -813,14 +816,14 @@ def test_file_that_is_no_configuration(tmp_path):
 )
 def test_null_is_the_default(key, expected):
     config = read("radio_train.yaml", f"{key}=null").config
-    found = (config.diffusion.t_min, config.evaluate.steps, config.data.workers)
+    found = (config.process.constant_sde.t_min, config.sampler.steps, config.data.workers)
     assert expected in found
 
 
 def test_first_stage_precision_has_no_clipping_to_tell_of(caplog):
     caplog.set_level(logging.INFO)
     run = read("first_radio.yaml", "trainer.fp16=true", perceptual_weights="vgg.pt")
-    assert run.config.train_autoencoder.clip_norm is None
+    assert run.config.autoencoder_training.clip_norm is None
     assert "clip_norm" not in caplog.text
 
 
@@ -862,7 +865,7 @@ def test_parameter_counts_are_those_of_the_public_code():
 def test_sections_are_read_alone_too():
     values = yaml.safe_load((FILES / "radio_train.yaml").read_text())["model"]
     assert autoencoder_config(values["first_stage"]) == AutoencoderConfig()
-    assert unet_config(values["unet"], R24) == R24.unet
+    assert unet_config(values["unet"], R24) == R24.network
     small = unet_config(values["unet"], R25, swin=SWIN | {"window_size": [5, 5]}).swin
     assert (small.width, small.depths, small.window) == (8, (1, 1, 2, 1), 5)
     assert not small.classifier_tail
@@ -877,7 +880,7 @@ def test_a_file_for_sampling_need_not_say_how_to_train(tmp_path):
     with pytest.raises(ValueError, match="section trainer is missing"):
         read_reference_config(path, data_root="data")
     run = read_reference_config(path, data_root="data", for_training=False)
-    assert run.config.evaluate.steps == 5
+    assert run.config.sampler.steps == 5
     for key in ("lr", "train_num_steps", "save_and_sample_every"):
         path = edited(
             tmp_path, "radio_train.yaml", lambda values, key=key: values["trainer"].pop(key)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from radiodiff import RadioDiffPipeline
-from radiodiff.cli import main
+from radiodiff.cli.main import main
 from radiodiff.config import ConfigError
 from radiodiff.models import UNet
 from radiodiff.reference import (
@@ -225,7 +225,7 @@ def test_pretrained_encoder(first, dataset_root, tmp_path, capsys):
     assert "swin_b-68c6b09e.pth" in capsys.readouterr().err
     overrides = {"overrides": SECOND}
     config = read_reference_config(FILES / "radio_train.yaml", data_root="x", **overrides).config
-    encoder = UNet(config.unet).condition_encoder
+    encoder = UNet(config.network).condition_encoder
     published = encoder.state_dict() | {"head.weight": torch.zeros(1000, 64)}
     torch.save(published, tmp_path / "swin.pth")
     more = ["--encoder-weights", str(tmp_path / "swin.pth")]

@@ -13,20 +13,14 @@ from typing import Any, Literal
 
 import yaml
 
-from radiodiff.config import (
-    AutoencoderLossConfig,
-    Config,
-    ConfigError,
-    DataConfig,
-    EdgesConfig,
-    EvaluateConfig,
-    TrainConfig,
-    apply_override,
-    nearest,
-)
-from radiodiff.reference.model import read_autoencoder, read_diffusion, read_unet
+from radiodiff.config import Config, TrainingConfig
+from radiodiff.data import DataConfig, EdgesConfig
+from radiodiff.losses import AutoencoderLossConfig
+from radiodiff.reference.model import read_autoencoder, read_process, read_unet
 from radiodiff.reference.profiles import R24, R25, Profile
 from radiodiff.reference.section import ELSEWHERE, IGNORED, NO_LOSS, UNKNOWN, Section
+from radiodiff.sampler import SamplerConfig
+from radiodiff.settings import ConfigError, apply_override, nearest
 
 __all__ = ["ReferenceRun", "read_reference_config"]
 
@@ -140,8 +134,8 @@ def read_reference_config(
     if for_training and run.stage == "diffusion" and not run.config.condition_fits:
         raise ConfigError(
             f"{path}: data.name {root.section('data').get('name', 'radio')} gives "
-            f"{run.config.data.condition_channels} condition channels, the network takes "
-            f"{run.config.unet.condition_inputs}: model.unet.DPMCARK must be true for data.name "
+            f"{len(run.config.data.channels)} condition channels, the network takes "
+            f"{run.config.network.condition_inputs}: model.unet.DPMCARK must be true for data.name "
             "DPMCARK and for no other"
         )
     _log_leftovers(path, root)
@@ -170,14 +164,15 @@ def _diffusion_run(
     data = root.section("data")
     trainer = root.section("trainer", required=False)
     batch_size = data.need("batch_size", int) if trainer.values else data.get("batch_size", 1)
+    sampling = root.section("sampler", required=False)
     config = Config(
         name=path.stem,
         autoencoder_loss=AutoencoderLossConfig(perceptual_weight=0.0),
         data=_data(data, profile, data_root, model, "image_size"),
         autoencoder=autoencoder,
-        unet=read_unet(unet, profile, model.optional("swin", dict)),
-        diffusion=read_diffusion(model, profile, first_batch=batch_size),
-        train=_training(
+        network=read_unet(unet, profile, model.optional("swin", dict)),
+        process=read_process(model, profile, first_batch=batch_size),
+        training=_training(
             trainer,
             batch_size=batch_size,
             accumulation=trainer.get("gradient_accumulate_every", 1),
@@ -189,7 +184,8 @@ def _diffusion_run(
             sample_before=trainer.get("test_before", True),
             clips=True,
         ),
-        evaluate=_evaluation(root.section("sampler", required=False), model, profile),
+        sampler=_sampler(sampling, model, profile),
+        evaluate=replace(profile.evaluate, batch_size=sampling.get("batch_size", 1)),
         encoder_weights_file=encoder_weights,
     )
     initial, unet_only = _initial_weights(root, model, profile)
@@ -270,9 +266,10 @@ def _autoencoder_run(
         autoencoder_loss=_loss(model.section("lossconfig"), perceptual_weights),
         data=_data(data, profile, data_root, model.section("ddconfig"), "resolution"),
         autoencoder=autoencoder,
-        train_autoencoder=training,
-        unet=replace(profile.unet, latent_channels=autoencoder.latent_channels),
-        diffusion=profile.diffusion,
+        autoencoder_training=training,
+        network=replace(profile.network, latent_channels=autoencoder.latent_channels),
+        process=profile.process,
+        sampler=profile.sampler,
         evaluate=profile.evaluate,
     )
     return ReferenceRun(
@@ -356,10 +353,10 @@ def _data(
     return DataConfig(root=root, splits=splits, workers=workers, **_DATA[name])
 
 
-def _training(section: Section, *, clips: bool, **fixed: Any) -> TrainConfig:
+def _training(section: Section, *, clips: bool, **fixed: Any) -> TrainingConfig:
     """Read what both trainers share; a file for sampling alone has no such section."""
     if not section.values:
-        return TrainConfig(batch_size=fixed["batch_size"])
+        return TrainingConfig(batch_size=fixed["batch_size"])
     fp16, amp = section.get("fp16", False), section.get("amp", False)
     clip_norm = 1.0 if clips else None  # the first stage clips after it has stepped (V1)
     if clips and fp16 and not amp:
@@ -370,7 +367,7 @@ def _training(section: Section, *, clips: bool, **fixed: Any) -> TrainConfig:
         )
     every = section.need("save_and_sample_every", int)
     section.ignore("results_folder", why=ELSEWHERE)
-    return TrainConfig(
+    return TrainingConfig(
         max_steps=section.need("train_num_steps", int),
         learning_rate=section.need("lr", float),
         min_learning_rate=section.need("min_lr", float),
@@ -384,7 +381,7 @@ def _training(section: Section, *, clips: bool, **fixed: Any) -> TrainConfig:
     )
 
 
-def _evaluation(section: Section, model: Section, profile: Profile) -> EvaluateConfig:
+def _sampler(section: Section, model: Section, profile: Profile) -> SamplerConfig:
     """Read the ``sampler`` section."""
     window = stride = None
     if section.values:
@@ -400,9 +397,8 @@ def _evaluation(section: Section, model: Section, profile: Profile) -> EvaluateC
     section.ignore("use_ema", "save_folder", "ckpt_path", "target_path", why=ELSEWHERE)
     section.ignore("use_fp16", "use_timer", "warm_up_steps", "inference_stop_idx", why=ELSEWHERE)
     return replace(
-        profile.evaluate,
+        profile.sampler,
         steps=model.get("sampling_timesteps", 1),
-        batch_size=section.get("batch_size", 1),
         window=window,
         stride=stride,
     )

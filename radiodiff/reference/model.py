@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from radiodiff.diffusion import DiffusionConfig
 from radiodiff.models import AutoencoderConfig, UNetConfig
+from radiodiff.processes import ProcessConfig
 from radiodiff.reference.profiles import R24, R25, Profile
 from radiodiff.reference.section import Section
 
 __all__ = [
     "autoencoder_config",
-    "diffusion_config",
+    "process_config",
     "unet_config",
 ]
 
@@ -120,7 +120,7 @@ def read_unet(section: Section, profile: Profile, swin: Mapping[str, Any] | None
     height, width = section.pair("input_size", [80, 80])
     if profile is R24:
         section.ignore("DPMCARK")
-    sizes = profile.unet.swin
+    sizes = profile.network.swin
     if swin:
         other = Section(swin, "swin")
         sizes = replace(
@@ -137,7 +137,7 @@ def read_unet(section: Section, profile: Profile, swin: Mapping[str, Any] | None
         for key in ("window_sizes1", "window_sizes2")
     ]
     return replace(
-        profile.unet,
+        profile.network,
         latent_channels=section.get("channels", 3),
         width=section.need("dim", int),
         multipliers=tuple(section.get("dim_mults", [1, 2, 4, 4])),
@@ -152,8 +152,8 @@ def read_unet(section: Section, profile: Profile, swin: Mapping[str, Any] | None
     )
 
 
-def diffusion_config(model: Mapping[str, Any], profile: Profile) -> DiffusionConfig:
-    """Return the diffusion that a ``model`` section describes under a profile.
+def process_config(model: Mapping[str, Any], profile: Profile) -> ProcessConfig:
+    """Return the process that a ``model`` section describes under a profile.
 
     Args:
         model: ``eps``, ``loss_type``, ``use_l1``, ``weighting_loss``, ``scale_factor`` and the
@@ -163,10 +163,10 @@ def diffusion_config(model: Mapping[str, Any], profile: Profile) -> DiffusionCon
     Raises:
         ValueError: If a value is unknown.
     """
-    return read_diffusion(Section(model, "model"), profile, first_batch=1)
+    return read_process(Section(model, "model"), profile, first_batch=1)
 
 
-def read_diffusion(section: Section, profile: Profile, *, first_batch: int) -> DiffusionConfig:
+def read_process(section: Section, profile: Profile, *, first_batch: int) -> ProcessConfig:
     """Read what the ``model`` section says about process and loss."""
     section.expect("start_dist", "normal", "uniform noise is not what the SDE ends in")
     loss_type = section.get("loss_type", "l2")
@@ -174,7 +174,7 @@ def read_diffusion(section: Section, profile: Profile, *, first_batch: int) -> D
         raise ValueError(f"model.loss_type must be l1 or l2, got {loss_type!r}")
     both = section.get("use_l1", True)
     error = "absolute" if loss_type == "l1" else "both" if both else "squared"
-    weighting = profile.diffusion.weighting
+    weighting = profile.process.constant_sde.weighting
     if profile is R24:
         section.ignore("weighting_loss")
     elif not section.get("weighting_loss", False):
@@ -193,11 +193,14 @@ def read_diffusion(section: Section, profile: Profile, *, first_batch: int) -> D
             )
         scale = None
     return replace(
-        profile.diffusion,
-        t_min=section.get("eps", 1e-4),
-        weighting=weighting,
-        error=error,
-        latent_scaling="softsign" if softsign else "factor",
-        latent_scale=1.0 if softsign else scale,
-        latent_scale_maps=first_batch,
+        profile.process,
+        scaling="softsign" if softsign else "factor",
+        scale=1.0 if softsign else scale,
+        scale_maps=first_batch,
+        constant_sde=replace(
+            profile.process.constant_sde,
+            t_min=section.get("eps", 1e-4),
+            weighting=weighting,
+            error=error,
+        ),
     )
