@@ -17,7 +17,7 @@ from radiodiff.reference import (
     read_reference_config,
     read_weights,
 )
-from radiodiff.reference_training import _adapted
+from radiodiff.reference.training import _adapted
 from radiodiff.settings import ConfigError
 
 from .test_reference import FILES, SMALL, SMALL_FIRST, same
