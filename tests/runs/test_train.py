@@ -1,11 +1,12 @@
 """Training a run: weights, data and generators."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
 
-from radiodiff import RadioDiffPipeline
+from radiodiff import RadioDiffPipeline, make_scene
 from radiodiff.cli.main import main
 from radiodiff.config import ConfigError, load_config
 from radiodiff.data.open import make_dataset
@@ -55,14 +56,15 @@ def test_a_variant_trains_and_is_scored(tiny, tmp_path):
     mask = torch.zeros(32, 32, dtype=torch.bool)
     measured_db = torch.full((32, 32), torch.nan)
     measured_db[3, 4] = -80
-    given = {"cars_mask": mask, "measured_db": measured_db}
-    assert pipeline(mask, (9, 9), **given).shape == (1, 32, 32)
-    for name, what in (("cars_mask", "cars"), ("measured_db", "measurements")):
+    scene = partial(make_scene, mask, (9, 9), cell_size_m=1.0)
+    given = {"cars_mask": mask, "measured_gain_db": measured_db}
+    assert pipeline(scene(**given)).shape == (1, 32, 32)
+    for name, what in (("cars_mask", "cars"), ("measured_gain_db", "measurements")):
         less = {key: value for key, value in given.items() if key != name}
         with pytest.raises(ValueError, match=f"trained with {what}, but got none as {name}"):
-            pipeline(mask, (9, 9), **less)
+            pipeline(scene(**less))
     with pytest.raises(ValueError, match="masks of one shape"):
-        pipeline(mask, (9, 9), cars_mask=mask[:16], measured_db=measured_db)
+        scene(cars_mask=mask[:16], measured_gain_db=measured_db)
 
 
 def test_symmetries_are_for_training_alone(tiny, tmp_path, monkeypatch):
@@ -72,7 +74,9 @@ def test_symmetries_are_for_training_alone(tiny, tmp_path, monkeypatch):
     seen = []
     train = module.train
     monkeypatch.setattr(
-        module, "train", lambda task, data, *a, **k: seen.append(data) or train(task, data, *a, **k)
+        module,
+        "train",
+        lambda task, dataset, **k: seen.append(dataset) or train(task, dataset=dataset, **k),
     )
     config = with_data(tiny, augment=True)
     train_run(config, tmp_path / "run")
