@@ -25,7 +25,6 @@ import numpy as np
 import torch
 import yaml
 from radiodiff.diffusion import DiffusionConfig
-from radiodiff.predictors.pipeline import RadioDiffPipeline
 from scipy.stats import t
 from torch.utils.data import DataLoader
 
@@ -37,6 +36,7 @@ from radiodiff.data.open import make_dataset
 from radiodiff.files import project_path, write_atomically
 from radiodiff.models import AutoencoderKL, SwinConfig, SwinEncoder, UNet
 from radiodiff.predictors import model_predictor
+from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.progress import show_log
 from radiodiff.provenance import made_by
 from radiodiff.runs.train import train_run
