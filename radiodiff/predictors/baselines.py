@@ -1,6 +1,7 @@
-"""Predictors that know no buildings: the mean map and the law of distance."""
+"""Predictors made of training maps alone: their mean, the law of distance, the nearest."""
 
-import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,77 +10,176 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from radiodiff import units
 from radiodiff.data import RadioMapSample
-from radiodiff.predictors.base import Predictor, check_scale
+from radiodiff.predictors.base import check_scale
+from radiodiff.scene import Scene, transmitter_distance_cells
 
-__all__ = ["Baselines", "transmitter_distance_cells"]
+__all__ = ["DistanceLaw", "MeanMap", "NearestMap"]
 
-_MAX_BASELINE_MAPS = 2000
-
-
-def transmitter_distance_cells(condition: Tensor) -> Tensor:
-    """Return the distance of each cell to the transmitter, held at 1 or more [cells].
-
-    Args:
-        condition: Second channel is one at the transmitter, shape ``(b, k, h, w)``.
-
-    Returns:
-        Distances, shape ``(b, 1, h, w)``.
-    """
-    b, _, h, w = condition.shape
-    place = condition[:, 1].reshape(b, -1).argmax(1)
-    rows = torch.arange(h).view(1, h, 1) - (place // w).view(b, 1, 1)
-    cols = torch.arange(w).view(1, 1, w) - (place % w).view(b, 1, 1)
-    return (rows.square() + cols.square()).sqrt().clamp_min(1)[:, None]
+_MAX_MAPS = 2000
 
 
-@dataclasses.dataclass(frozen=True)
-class Baselines:
-    """Predictors that know no buildings, fitted on training maps.
+def _chosen(dataset: Dataset[RadioMapSample]) -> list[int]:
+    """Return the places of at most 2000 maps spread evenly over a dataset."""
+    count = min(len(dataset), _MAX_MAPS)
+    return np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
+
+
+def _batches(dataset: Dataset[RadioMapSample]) -> Iterator[RadioMapSample]:
+    """Yield the chosen maps in batches, checked."""
+    if dataset is None:
+        raise ValueError("this predictor is fitted to training maps: give a dataset")
+    for batch in DataLoader(Subset(dataset, _chosen(dataset)), batch_size=16):
+        check_scale(batch)
+        yield batch
+
+
+@dataclass(frozen=True)
+class MeanMap:
+    """The mean of training maps, whatever the scene.
 
     Attributes:
         mean_map_db: Mean path gain of each cell over the maps where it is outdoors [dB], shape
             ``(1, h, w)``; the mean over all cells where it never is.
-        offset_db: Path gain at a distance of one cell [dB].
-        slope_db: Change of path gain per decade of distance [dB].
     """
 
     mean_map_db: Tensor
-    offset_db: float
-    slope_db: float
 
     @classmethod
-    def fit(cls, dataset: Dataset[RadioMapSample]) -> "Baselines":
+    def fit(cls, dataset: Dataset[RadioMapSample]) -> "MeanMap":
         """Fit on at most 2000 maps spread evenly over a dataset.
-
-        The distance law ``offset + slope log10(distance)`` is the least-squares fit over outdoor
-        cells: the best that distance alone can do.
 
         Raises:
             ValueError: If the maps are not path gain on the scale of the files.
         """
-        count = min(len(dataset), _MAX_BASELINE_MAPS)
-        chosen = np.linspace(0, len(dataset) - 1, count).astype(int)
-        total, seen, normal, moment = 0, 0, np.zeros((2, 2)), np.zeros(2)
-        for batch in DataLoader(Subset(dataset, chosen.tolist()), batch_size=16):
-            check_scale(batch)
+        total, seen = torch.zeros(()), torch.zeros(())
+        for batch in _batches(dataset):
             gain_db = units.model_to_path_gain_db(batch.radio_map).double()
-            outdoor = batch.outdoor_mask
-            total = total + (gain_db * outdoor).sum(0)
-            seen = seen + outdoor.sum(0)
-            x = transmitter_distance_cells(batch.condition).double().log10()[outdoor].numpy()
+            total = total + (gain_db * batch.outdoor_mask).sum(0)
+            seen = seen + batch.outdoor_mask.sum(0)
+        return cls(torch.where(seen > 0, total / seen.clamp_min(1), total.sum() / seen.sum()))
+
+    def __call__(self, scenes: Scene, *, samples: int = 1, seed: int = 0) -> Tensor:
+        """Return the mean map for each scene, shape ``(b, 1, h, w)``.
+
+        Raises:
+            ValueError: If the scenes have other sides than the training maps.
+        """
+        _check_sides(scenes, self.mean_map_db.shape[-2:])
+        return self.mean_map_db.expand(len(scenes.building_mask), -1, -1, -1)
+
+
+@dataclass(frozen=True)
+class DistanceLaw:
+    """Path gain as a straight line over the logarithm of distance: the best distance can do.
+
+    Attributes:
+        offset_db: Path gain at a distance of one cell [dB].
+        slope_db: Change of path gain per decade of distance [dB].
+    """
+
+    offset_db: float
+    slope_db: float
+
+    @classmethod
+    def fit(cls, dataset: Dataset[RadioMapSample]) -> "DistanceLaw":
+        """Fit by least squares to the outdoor cells of at most 2000 maps spread evenly.
+
+        Raises:
+            ValueError: If the maps are not path gain on the scale of the files.
+        """
+        normal, moment = np.zeros((2, 2)), np.zeros(2)
+        for batch in _batches(dataset):
+            outdoor = batch.outdoor_mask[:, 0]
+            gain_db = units.model_to_path_gain_db(batch.radio_map[:, 0]).double()
+            x = transmitter_distance_cells(batch.scene).double().log10()[outdoor].numpy()
             design = np.stack([np.ones_like(x), x])
             normal += design @ design.T
             moment += design @ gain_db[outdoor].numpy()
-        offset, slope = np.linalg.solve(normal, moment)
-        mean_map_db = torch.where(seen > 0, total / seen.clamp_min(1), total.sum() / seen.sum())
-        return cls(mean_map_db, float(offset), float(slope))
+        return cls(*map(float, np.linalg.solve(normal, moment)))
 
-    def predictors(self) -> dict[str, Predictor]:
-        """Return the baselines by name."""
-        return {
-            "mean training map": lambda batch: self.mean_map_db.expand_as(batch.radio_map),
-            "distance law": lambda batch: (
-                self.offset_db
-                + self.slope_db * transmitter_distance_cells(batch.condition).double().log10()
-            ),
-        }
+    def __call__(self, scenes: Scene, *, samples: int = 1, seed: int = 0) -> Tensor:
+        """Return the law at the distances of each scene, shape ``(b, 1, h, w)``."""
+        distance = transmitter_distance_cells(scenes).double().cpu()
+        return (self.offset_db + self.slope_db * distance.log10())[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class NearestMap:
+    """The training map whose scene is most alike, as it is.
+
+    Two scenes are apart by ``(1 - overlap) + distance / diagonal``: the overlap is the intersection
+    of their buildings over the union, the distance is that between their transmitters, the
+    diagonal that of the map. So 0 are the same buildings and transmitter, 1 is no building in
+    common, or a transmitter in the opposite corner.
+
+    Attributes:
+        dataset: The training maps; the one that is found is read.
+        places: Place of each map that is considered in the dataset, shape ``(n,)``.
+        cells: Their transmitters' ``(row, col)``, shape ``(n, 2)``.
+        tiles: Which of the building masks is theirs, shape ``(n,)``.
+        masks: Different building masks, eight cells a byte, shape ``(m, bytes)``.
+        sides: Rows and columns of a map.
+    """
+
+    dataset: Dataset[RadioMapSample]
+    places: np.ndarray
+    cells: np.ndarray
+    tiles: np.ndarray
+    masks: np.ndarray
+    sides: tuple[int, int]
+
+    @classmethod
+    def fit(cls, dataset: Dataset[RadioMapSample]) -> "NearestMap":
+        """Remember the scenes of at most 2000 maps spread evenly over a dataset.
+
+        Raises:
+            ValueError: If the maps are not path gain on the scale of the files.
+        """
+        number: dict[bytes, int] = {}
+        cells, tiles, sides = [], [], (0, 0)
+        for batch in _batches(dataset):
+            sides = tuple(batch.scene.building_mask.shape[-2:])
+            packed = _packed(batch.scene)
+            tiles += [number.setdefault(row.tobytes(), len(number)) for row in packed]
+            cells.append(batch.scene.transmitter_cell.numpy())
+        masks = np.stack([np.frombuffer(mask, np.uint8) for mask in number])
+        places = np.array(_chosen(dataset))
+        return cls(dataset, places, np.concatenate(cells), np.array(tiles), masks, sides)
+
+    def __call__(self, scenes: Scene, *, samples: int = 1, seed: int = 0) -> Tensor:
+        """Return the nearest training map of each scene, shape ``(b, 1, h, w)``.
+
+        Raises:
+            ValueError: If the scenes have other sides than the training maps.
+        """
+        _check_sides(scenes, self.sides)
+        found = [
+            self.dataset[self.nearest(mask, cell)].radio_map
+            for mask, cell in zip(
+                _packed(scenes), scenes.transmitter_cell.cpu().numpy(), strict=True
+            )
+        ]
+        return units.model_to_path_gain_db(torch.stack(found)).double()
+
+    def nearest(self, packed_mask: np.ndarray, cell: np.ndarray) -> int:
+        """Return the place in the dataset of the map whose scene is most alike."""
+        common = np.bitwise_count(self.masks & packed_mask).sum(1, dtype=np.int64)
+        either = np.bitwise_count(self.masks | packed_mask).sum(1, dtype=np.int64)
+        overlap = np.where(either > 0, common / either.clip(1), 1.0)
+        distance = np.hypot(*(self.cells - cell).T) / np.hypot(*self.sides)
+        return int(self.places[np.argmin(1 - overlap[self.tiles] + distance)])
+
+
+def _packed(scenes: Scene) -> np.ndarray:
+    """Return the building masks of a batch, eight cells a byte, shape ``(b, bytes)``."""
+    return np.packbits(scenes.building_mask.cpu().flatten(1).numpy(), axis=1)
+
+
+def _check_sides(scenes: Scene, sides: tuple[int, int]) -> None:
+    """Refuse scenes of other sides than the training maps'."""
+    found = tuple(scenes.building_mask.shape[-2:])
+    if found != tuple(sides):
+        raise ValueError(
+            f"expected scenes of {sides[0]} x {sides[1]} cells, as the training maps have, got "
+            f"{found[0]} x {found[1]}"
+        )

@@ -1,17 +1,17 @@
 """Errors of predicted radio maps: one value per map, so that no result depends on batch size.
 
-All functions take batches of shape ``(b, 1, h, w)`` and return shape ``(b,)``. Gray levels are in
-[0, 1], path gains in [dB]; a mask picks the cells that count. NMSE belongs to the gray level: in
-dB the ratio has no meaning, since the dB scale has no natural zero.
+Gray levels are in [0, 1], path gains in [dB]; a mask picks the cells that count. NMSE and PSNR need
+a protocol and are in `radiodiff.scoring.protocols`.
 """
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["nmse", "psnr", "rmse", "ssim"]
+__all__ = ["rmse", "rmse_of_map", "ssim"]
 
 
 def _check(prediction: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
@@ -37,27 +37,6 @@ def _mean_square(values: Tensor, weights: Tensor) -> Tensor:
     return (values.square() * weights).sum(1) / weights.sum(1)
 
 
-def nmse(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Squared error over squared target of each map, in gray level (eq. ``nmse``).
-
-    Args:
-        prediction: Gray levels, shape ``(b, 1, h, w)``.
-        target: Gray levels, shape ``(b, 1, h, w)``.
-        mask: Cells that count, shape ``(b, 1, h, w)``; all if ``None``.
-
-    Returns:
-        ``sum((p - g)^2) / sum(g^2)``, shape ``(b,)``; the zero map scores 1.
-
-    Raises:
-        ValueError: If shapes differ, a mask is empty or a target is zero everywhere.
-    """
-    weights = _check(prediction, target, mask)
-    power = _mean_square(target, weights)
-    if not (power > 0).all():
-        raise ValueError("NMSE needs a target that is not zero everywhere")
-    return _mean_square(prediction - target, weights) / power
-
-
 def rmse(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """Root-mean-square error of each map, in the unit of its arguments (eq. ``rmse``).
 
@@ -76,25 +55,19 @@ def rmse(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tens
     return _mean_square(prediction - target, weights).sqrt()
 
 
-def psnr(
-    prediction: Tensor, target: Tensor, mask: Tensor | None = None, *, data_range: float = 1.0
-) -> Tensor:
-    """Peak signal-to-noise ratio of each map [dB] (eq. ``psnr``).
+def rmse_of_map(prediction: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
+    """Root-mean-square error of one map given as arrays (eq. ``rmse``).
 
     Args:
-        prediction: Gray levels, shape ``(b, 1, h, w)``.
-        target: Gray levels, shape ``(b, 1, h, w)``.
-        mask: Cells that count, shape ``(b, 1, h, w)``; all if ``None``.
-        data_range: Span of the scale [1]; fixed, never taken from the data.
-
-    Returns:
-        ``10 log10(data_range^2 / MSE)``, shape ``(b,)``; infinite for a perfect map.
+        prediction: Gray levels [1] or path gain [dB], shape ``(h, w)``.
+        target: The same quantity, shape ``(h, w)``.
+        mask: Cells that count, bool, shape ``(h, w)``.
 
     Raises:
-        ValueError: If shapes differ or a mask is empty.
+        ValueError: If shapes differ or the mask is empty.
     """
-    weights = _check(prediction, target, mask)
-    return 10 * torch.log10(data_range**2 / _mean_square(prediction - target, weights))
+    maps = (torch.from_numpy(np.asarray(x))[None, None] for x in (prediction, target, mask))
+    return float(rmse(*maps))
 
 
 def ssim(

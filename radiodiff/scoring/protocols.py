@@ -3,7 +3,8 @@
 The same prediction has many NMSEs. They differ in the scale of the gray levels, in the cells that
 count, in the order of averaging and in the range of the data, and published tables seldom say
 which they use. Here a rule is a `Protocol`, the published ones have names (`PROTOCOLS`), and a
-`Score` refuses to be compared with one of another protocol. Chapter: ``notebooks/evaluate``.
+`Score` refuses to be compared with one of another protocol. NMSE belongs to the gray level: in dB
+the ratio has no meaning, since the dB scale has no natural zero. Chapter: ``notebooks/evaluate``.
 """
 
 import functools
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from radiodiff import units
 from radiodiff.data import thresholded
+from radiodiff.scoring.intervals import tile_means, tile_picks
 from radiodiff.scoring.metrics import ssim
 
 __all__ = [
@@ -288,15 +290,8 @@ def reduce_sums(
         # As the public code: a batch that is not full counts by its maps.
         share = maps / maps.sum()
         return {name: np.array([(column * share).sum()]) for name, column in columns.items()}
-    number = {tile: k for k, tile in enumerate(dict.fromkeys(tiles))}
-    index = np.array([number[tile] for tile in tiles])
-    picks = np.arange(len(number))[None]
-    if resamples:
-        drawn = rng.integers(0, len(number), size=(resamples, len(number)))
-        picks = np.concatenate([picks, drawn])
-    count = np.bincount(index)
-    per_tile = {name: np.bincount(index, column) / count for name, column in columns.items()}
-    values = {name: column[picks].mean(1) for name, column in per_tile.items()}
+    index, picks = tile_picks(tiles, resamples=resamples, rng=rng)
+    values = {name: tile_means(column, index, picks) for name, column in columns.items()}
     tile_error, tile_power = np.bincount(index, error), np.bincount(index, power)
     values["nmse"] = tile_error[picks].sum(1) / tile_power[picks].sum(1)
     return values

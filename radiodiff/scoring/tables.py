@@ -4,7 +4,9 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["format_table"]
+from radiodiff.scoring.probabilistic import SAMPLE_SCORES
+
+__all__ = ["format_samples", "format_table"]
 
 
 def format_table(result: Mapping[str, Any], protocol: str = "city") -> str:
@@ -49,5 +51,37 @@ def format_table(result: Mapping[str, Any], protocol: str = "city") -> str:
         notes += (
             f" Difference: RMSE of {first} minus that of the row; an interval below 0 is a gain."
         )
+    lines += textwrap.wrap(notes, width=max(map(len, lines)))
+    return "\n".join(lines)
+
+
+_SAMPLE_NOTES = (
+    "CRPS: that of the law behind the samples, the mean absolute error of a single map. Spread: "
+    "RMSE that the mean of the samples should have. In range: share of cells whose truth lies "
+    "between the least and the largest of k samples, (k - 1) / (k + 1) if truth and samples are "
+    "drawn alike. Outdoor cells; mean over the transmitters of a tile, then over tiles; 95 % "
+    "percentile bootstrap over tiles."
+)
+
+
+def format_samples(result: Mapping[str, Any]) -> str:
+    """Return the scores of samples of an evaluation as a text table with their meaning.
+
+    Raises:
+        ValueError: If no predictor gave several samples.
+    """
+    if "samples" not in result:
+        raise ValueError("no predictor gave several samples: set evaluate.samples to 2 or more")
+    found = result["samples"]
+    heads = "".join(f"{score.title:>21}" for score in SAMPLE_SCORES.values())
+    lines = [f"{'samples':<22}{'k':>3}{heads}"]
+    for method, count in found["count"].items():
+        line = f"{method:<22}{count:>3}"
+        for name in SAMPLE_SCORES:
+            score = found[name].get(method)
+            shown = "{value:.2f} [{low:.2f}, {high:.2f}]".format(**score) if score else ""
+            line += f"{shown:>21}"
+        lines.append(line.rstrip())
+    notes = f"{result['maps']} maps of {result['tiles']} tiles. {_SAMPLE_NOTES}"
     lines += textwrap.wrap(notes, width=max(map(len, lines)))
     return "\n".join(lines)

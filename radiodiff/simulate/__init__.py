@@ -32,7 +32,7 @@ from radiodiff.simulate.outlines import (
     read_outlines,
     trace_outlines,
 )
-from radiodiff.simulate.raster import raster_gain_db
+from radiodiff.simulate.raster import raster_gain_db, raster_ray_gain_db
 from radiodiff.simulate.ray_tracing import RayTracing, RayTracingConstants
 from radiodiff.simulate.visibility import line_of_sight_mask
 
@@ -60,6 +60,7 @@ __all__ = [
     "procedural_tile",
     "raster_gain_db",
     "raster_line_of_sight",
+    "raster_ray_gain_db",
     "rasterize",
     "read_antennas",
     "read_outlines",

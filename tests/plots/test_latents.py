@@ -15,6 +15,7 @@ from radiodiff.plots import (
     plot_region_errors,
     plot_spectra,
 )
+from radiodiff.scoring import ErrorOverDistance, Spectrum
 
 MASK = np.zeros((16, 16), dtype=bool)
 MASK[:3] = True
@@ -62,42 +63,25 @@ def test_region_errors_are_bars_of_their_length():
     assert first.get_y() + first.get_height() <= second.get_y() + 1e-9
 
 
-def test_error_over_distance_is_a_root_mean_square():
+def test_error_over_distance_is_drawn_as_given():
     axes = Figure().subplots()
-    distance_m = np.array([2.0, 2.0, 4.0, 4.0])
-    plot_error_over_distance(axes, {"a": np.array([3.0, -4.0, 0.0, 1.0])}, distance_m)
+    found = ErrorOverDistance(np.array([2.0, 4.0]), {"a": np.array([3.0, 1.0])})
+    plot_error_over_distance(axes, found, title="here")
     (line,) = axes.lines
-    assert line.get_xdata() == pytest.approx([2, 4])
-    assert line.get_ydata() == pytest.approx([np.sqrt(12.5), np.sqrt(0.5)])
+    assert line.get_xydata().tolist() == [[2, 3], [4, 1]]
+    assert labels(axes) == ["a"]
+    assert axes.get_title() == "here"
 
 
-def test_error_over_distance_gathers_many_distances_in_bins():
+def test_spectra_are_drawn_as_given_with_the_limit_of_the_latent():
     axes = Figure().subplots()
-    distance_m = np.random.default_rng(0).uniform(0, 30, 5000)
-    plot_error_over_distance(axes, {"a": 2 * np.ones_like(distance_m)}, distance_m)
-    assert len(axes.lines[0].get_xdata()) == 12
-    assert axes.lines[0].get_ydata() == pytest.approx(2)
-
-
-def test_spectrum_of_white_noise_is_flat_and_of_a_wave_a_peak():
-    rng = np.random.default_rng(0)
-    noise = rng.normal(0, 3, (400, 32, 32))
-    column = np.arange(32)
-    wave = np.broadcast_to(np.sin(2 * np.pi * 8 * column / 32), (1, 32, 32))
-    axes = Figure().subplots()
-    plot_spectra(axes, noise, {"none": noise}, cell_size_m=2.0, downsampling=4)
-    truth, restored, error, limit = axes.lines
-    assert truth.get_xdata()[0] == pytest.approx(1 / 64)
-    # Taking the mean away and fading out cost the longest waves a little.
-    assert truth.get_ydata()[1:] == pytest.approx(9 * 2.0**2, rel=0.05)
-    assert np.array_equal(truth.get_ydata(), restored.get_ydata())
-    assert not error.get_ydata().any()
+    frequency = np.array([0.1, 0.2])
+    truth, kept, lost = (Spectrum(frequency, k * np.ones(2)) for k in (3.0, 2.0, 1.0))
+    plot_spectra(axes, truth, {"a": kept}, {"a": lost}, limit=1 / 16)
+    *drawn, limit = axes.lines
+    assert [line.get_ydata()[0] for line in drawn] == [3, 2, 1]
+    assert labels(axes) == ["truth", "a", "a: error"]
     assert limit.get_xdata()[0] == pytest.approx(1 / 16)
-
-    axes = Figure().subplots()
-    plot_spectra(axes, wave, {}, cell_size_m=2.0, downsampling=4)
-    line = axes.lines[0]
-    assert line.get_xdata()[line.get_ydata().argmax()] == pytest.approx(8 / 64)
     assert axes.get_xlabel() == "spatial frequency [1/m]"
 
 

@@ -1,7 +1,6 @@
 """Figures of samples: what they draw is what they say, for samples whose answer is known."""
 
 import json
-from itertools import combinations
 
 import numpy as np
 import pytest
@@ -16,20 +15,13 @@ from radiodiff.plots import (
     plot_steps,
     plot_trajectory,
 )
+from radiodiff.scoring import Averaging, Coverage, SpreadAndError
 
 from ..conftest import ROOT
 
 MASK = np.zeros((8, 8), dtype=bool)
 MASK[:2] = True
 GAIN = np.linspace(-140, -60, 64).reshape(8, 8)
-
-
-def drawn_alike(samples=15, cells=40_000, seed=0):
-    """Samples and truth of one law in each cell, of means and widths of their own."""
-    rng = np.random.default_rng(seed)
-    mean, width = rng.normal(-100, 10, cells), rng.uniform(0.5, 6, cells)
-    values = mean + width * rng.normal(size=(samples + 1, cells))
-    return values[:-1], values[-1]
 
 
 def line(axes, label):
@@ -80,70 +72,34 @@ def test_spread():
     assert axes.lines[0].get_xydata().tolist() == [[3, 5]]
 
 
-def test_error_follows_the_spread_of_samples_drawn_alike():
-    """Eq. ``spread``; samples half as wide as the truth end up above the line."""
-    axes, narrow = Figure().subplots(1, 2)
-    samples, truth = drawn_alike()  # 15: seven sort, eight are judged
-    plot_spread_and_error(axes, samples, truth, bins=5)
-    spread, error = line(axes, "measured").T
-    assert len(spread) == 5
-    assert spread[-1] > 3 * spread[0]
-    assert error == pytest.approx(np.sqrt(1 + 1 / 8) * spread, rel=0.03)
-    ends = line(axes, "drawn alike")
-    assert ends[1, 1] / ends[1, 0] == pytest.approx(np.sqrt(1 + 1 / 8))
-    mean = samples.mean(0)
-    plot_spread_and_error(narrow, mean + (samples - mean) / 2, truth)
-    spread, error = line(narrow, "measured").T
-    assert (error > 1.6 * spread).all()
-    assert "[dB]" in axes.get_xlabel()
-    with pytest.raises(ValueError, match="four samples or more and 12 cells"):
-        plot_spread_and_error(axes, samples[:3], truth)
-
-
-@pytest.mark.parametrize("samples", [2, 7, 10])
-def test_intervals_hold_samples_drawn_alike(samples):
-    """Eq. ``coverage``, whatever the law; too narrow samples hold less."""
-    axes, narrow = Figure().subplots(1, 2)
-    drawn, truth = drawn_alike(samples)
-    plot_coverage(axes, drawn, truth)
-    promised, held = line(axes, "measured").T
-    j = np.arange(1, samples // 2 + 1)
-    assert promised == pytest.approx(100 * (samples + 1 - 2 * j) / (samples + 1))
-    assert held == pytest.approx(promised, abs=1)
-    skewed = np.exp(drawn / 40)
-    plot_coverage(axes, skewed, np.exp(truth / 40))  # order is all that counts
-    assert axes.lines[-1].get_xydata()[:, 1] == pytest.approx(held)
-    mean = drawn.mean(0)
-    plot_coverage(narrow, mean + (drawn - mean) / 3, truth)
-    assert (line(narrow, "measured")[:, 1] < promised).all()
-    with pytest.raises(ValueError, match="two samples or more, got 1"):
-        plot_coverage(axes, drawn[:1], truth)
-
-
-def test_averages_lie_on_the_line_over_all_choices():
-    """Eq. ``averaging`` is exact for the mean over every choice of K of N samples."""
-    rng = np.random.default_rng(0)
-    samples, truth = rng.normal(size=(6, 5)), rng.normal(size=5)
+def test_error_over_spread_is_drawn_as_given():
     axes = Figure().subplots()
-    plot_averaging(axes, samples, truth)
+    found = SpreadAndError(np.array([1.0, 2.0]), np.array([1.5, 2.5]), 1.25)
+    plot_spread_and_error(axes, found)
+    assert line(axes, "measured").tolist() == [[1, 1.5], [2, 2.5]]
+    ends = line(axes, "drawn alike")
+    assert ends[1, 1] / ends[1, 0] == pytest.approx(1.25)
+    assert axes.get_ylim()[1] == pytest.approx(1.05 * 2.5)
+    assert "[dB]" in axes.get_xlabel()
+
+
+def test_coverage_is_drawn_in_per_cent():
+    axes = Figure().subplots()
+    plot_coverage(axes, Coverage(np.array([0.6, 0.2]), np.array([0.5, 0.1])))
+    assert line(axes, "measured").tolist() == [[60, 50], [20, 10]]
+    assert "% of cells" in axes.get_ylabel()
+
+
+def test_averages_lie_on_their_line():
+    axes = Figure().subplots()
+    found = Averaging(np.array([1, 2, 4]), np.array([7.0, 5.5, 4.0]), variance=4.0, bias=3.0)
+    plot_averaging(axes, found)
     curve = line(axes, "$b^2 + v / K$")
-    (limit,) = {*line(axes, "$b^2$, all of it bias")[:, 1]}
-    for k in (1, 2, 3, 6):
-        errors = [
-            np.mean((samples[list(chosen)].mean(0) - truth) ** 2)
-            for chosen in combinations(range(6), k)
-        ]
-        expected = np.mean(errors)
-        v = 6 / 5 * np.mean((samples - samples.mean(0)) ** 2)
-        assert limit + v / k == pytest.approx(expected)
-        assert np.interp(k, *curve.T) == pytest.approx(expected, rel=0.01)
-    measured = dict(line(axes, "measured"))
-    assert list(measured) == [1, 2, 3, 6]
-    for k in (1, 6):  # one choice of groups holds them all
-        assert measured[k] == pytest.approx(limit + v / k)
+    for k in (1, 2, 4):
+        assert np.interp(k, *curve.T) == pytest.approx(3 + 4 / k, rel=0.01)
+    assert {*line(axes, "$b^2$, all of it bias")[:, 1]} == {3}
+    assert line(axes, "measured").tolist() == [[1, 7], [2, 5.5], [4, 4]]
     assert axes.get_ylabel() == "mean square error [dB²]"
-    with pytest.raises(ValueError, match="two samples or more"):
-        plot_averaging(axes, samples[:1], truth)
 
 
 def test_published_steps_hold_together_and_name_their_origin():

@@ -1,22 +1,43 @@
-"""A trained pipeline as a predictor: its noise is a function of name and seed."""
+"""A trained pipeline as a predictor: its noise is a function of name, number and seed."""
 
-import dataclasses
-
+import pytest
 import torch
-from torch.utils.data import default_collate
+from torch.utils.data import DataLoader, default_collate
 
 from radiodiff.models import AutoencoderKL, UNet
-from radiodiff.pipeline import RadioDiffPipeline
-from radiodiff.predictors import model_predictor
+from radiodiff.predictors import PipelinePredictor, RadioDiffPipeline, dataset_conditions
+from radiodiff.scene import stack_scenes
 
 
-def test_noise_may_be_shared(tiny, training):
-    """D17: with one noise for all maps, equal conditions give equal maps."""
+@pytest.fixture
+def pipeline(tiny):
     torch.manual_seed(0)
-    pipeline = RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.unet), 1.0, tiny)
-    sample = training[0]
-    twice = default_collate([sample, sample._replace(name="another")])
+    return RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.network), 1.0, tiny)
+
+
+def test_noise_may_be_shared(pipeline, training):
+    """D17: with one noise for all maps, equal conditions give equal maps."""
+    scene = training[0].scene
+    twice = stack_scenes([scene, scene._replace(name="another")])
     for shared in (False, True):
-        config = dataclasses.replace(tiny.evaluate, shared_noise=shared)
-        first, second = model_predictor(pipeline, config)(twice)
+        first, second = PipelinePredictor(pipeline, shared_noise=shared)(twice)
         assert torch.allclose(first, second, atol=1e-3) == shared
+
+
+def test_a_sample_depends_on_name_number_and_seed_alone(pipeline, training):
+    scenes = default_collate([sample.scene for sample in training])
+    predict = PipelinePredictor(pipeline)
+    few, many = (predict(scenes, samples=k) for k in (2, 3))
+    assert (many.shape[:2], many.dtype) == ((len(training), 3), torch.float64)
+    assert torch.allclose(many[:, :2], few, atol=1e-3)
+    assert not torch.allclose(many[:, 0], many[:, 1], atol=1e-3)
+    alone = predict(stack_scenes([training[1].scene]), samples=3)
+    assert torch.equal(alone[0], many[1])
+    assert not torch.allclose(predict(scenes, samples=2, seed=1), few, atol=1e-3)
+
+
+def test_conditions_of_the_dataset_are_those_of_the_scenes(pipeline, training):
+    """Bit by bit, here where the dataset computes nothing that scenes do not tell."""
+    scenes = next(iter(DataLoader(training, batch_size=4, shuffle=True))).scene
+    looked_up = PipelinePredictor(pipeline, conditions=dataset_conditions(training))
+    assert torch.equal(looked_up(scenes, samples=2), PipelinePredictor(pipeline)(scenes, samples=2))

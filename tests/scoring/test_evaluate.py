@@ -11,8 +11,8 @@ from radiodiff import units
 from radiodiff.config import EvaluateConfig
 from radiodiff.data import RadioMapSeer
 from radiodiff.models import AutoencoderKL, UNet
-from radiodiff.pipeline import RadioDiffPipeline
 from radiodiff.predictors import Baselines, model_predictor
+from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.scoring import PROTOCOLS, evaluate, format_table
 
 from .errors import city_errors, truth
@@ -72,7 +72,7 @@ def test_tiles_weigh_equally(dataset_root):
 def test_result_does_not_depend_on_the_batch(tiny, training):
     """All numbers of all protocols, digit for digit; and a second run gives them again."""
     torch.manual_seed(0)
-    pipeline = RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.unet), 1.0, tiny)
+    pipeline = RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.network), 1.0, tiny)
     results = []
     for batch_size in (1, 8, 1):
         config = dataclasses.replace(CONFIG, steps=2, samples=2, batch_size=batch_size)

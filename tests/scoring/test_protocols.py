@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torchmetrics.functional.image import peak_signal_noise_ratio as tm_psnr
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from radiodiff import units
@@ -107,6 +108,31 @@ def test_zero_map_has_nmse_one(maps, name):
     protocol = PROTOCOLS[name]
     found = reduce_sums(map_sums(0 * target, target, outdoor, protocol), tiles, protocol)
     assert found["nmse"][0] == pytest.approx(1)
+
+
+def test_constant_error():
+    """Eqs. ``rmse`` and ``psnr``: 0.1 everywhere is RMSE 0.1 and 20 dB; no error, infinite PSNR."""
+    rule = Protocol("plain", "gray")
+    target = torch.rand(3, 1, 24, 31, generator=torch.Generator().manual_seed(0)).double() * 0.9
+    outdoor = torch.ones_like(target).bool()
+    for k in range(3):
+        one = target[k : k + 1], outdoor[k : k + 1], ["0"]
+        found = numbers((one[0] + 0.1, *one), rule)
+        assert (found["rmse"], found["psnr_db"]) == pytest.approx((0.1, 20))
+        assert numbers((one[0], *one), rule)["psnr_db"] == np.inf
+
+
+def test_psnr_agrees_with_torchmetrics_map_by_map(maps):
+    """Eq. ``psnr``; a map alone has the value it has among others."""
+    prediction, target, outdoor, tiles = maps
+    rule = Protocol("plain", "gray")
+    together = map_sums(prediction, target, outdoor, rule)
+    for k in range(len(tiles)):
+        alone = map_sums(*(x[k : k + 1] for x in (prediction, target, outdoor)), rule)
+        assert all(torch.allclose(a[0], b[k]) for a, b in zip(alone, together, strict=True))
+        found = reduce_sums(alone, tiles[k : k + 1], rule)["psnr_db"][0]
+        expected = tm_psnr(prediction[k], target[k], data_range=1.0)
+        assert found == pytest.approx(expected.item(), abs=1e-4)
 
 
 def test_radiodiff_against_torchmetrics(maps):
