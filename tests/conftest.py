@@ -190,6 +190,7 @@ def command(tiny, tmp_path):
 
 def with_data(config, channels=2, **changes):
     """The configuration on other data, with a network that takes their condition."""
-    conv = dataclasses.replace(config.unet.conv, in_channels=channels)
-    unet = dataclasses.replace(config.unet, conv=conv)
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes), unet=unet)
+    conv = dataclasses.replace(config.network.conv, in_channels=channels)
+    network = dataclasses.replace(config.network, conv=conv)
+    data = dataclasses.replace(config.data, **changes)
+    return dataclasses.replace(config, data=data, network=network)

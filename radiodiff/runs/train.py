@@ -98,7 +98,7 @@ def train_run(
     if is_second:
         task = _generative_task(config, run_dir, dataset, mean)
         if initial_network is not None:
-            task.network.load_state_dict(initial_network)
+            task.averaged.load_state_dict(initial_network)
         learn(task, config=config.training)
     return run_dir
 

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from radiodiff.cli.main import main
-from radiodiff.config import ConfigError
 from radiodiff.runs.train import train_run
+from radiodiff.settings import ConfigError
 
 from ..conftest import with_data
 
@@ -15,10 +15,10 @@ def test_other_configuration_in_the_same_folder_is_refused(command, tmp_path, ca
     assert main(command) == 0
     assert main([*command, "--set", "network.width=24"]) == 2
     error = capsys.readouterr().err
-    assert "unet.width was 16, is 24" in error
+    assert "network.width was 16, is 24" in error
     assert main([*command, "--set", "training.max_steps=6"]) == 0  # a longer run is the same run
     assert main(command) == 2
-    assert "has step-00000006, beyond train.max_steps 4" in capsys.readouterr().err
+    assert "has step-00000006, beyond training.max_steps 4" in capsys.readouterr().err
 
 
 def test_second_stage_keeps_its_autoencoder(command, tmp_path, capsys):
@@ -34,7 +34,7 @@ def test_second_stage_keeps_its_autoencoder(command, tmp_path, capsys):
 
 def test_condition_that_the_network_cannot_take_stops_before_training(tiny, tmp_path):
     config = with_data(tiny, 2, measurements=(3, 3))
-    with pytest.raises(ConfigError, match=r"give 3 .* takes 2: set unet\.conv\.in_channels=3"):
+    with pytest.raises(ConfigError, match=r"give 3 .* takes 2: set network\.conv\.in_channels=3"):
         train_run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

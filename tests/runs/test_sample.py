@@ -8,6 +8,7 @@ from radiodiff import RadioDiffPipeline
 from radiodiff.runs.evaluate import evaluate_run
 from radiodiff.runs.sample import sample_run
 from radiodiff.runs.train import train_run
+from radiodiff.scene import make_scene
 
 from ..conftest import with_data, write_radiomap3dseer
 
@@ -21,7 +22,7 @@ def test_radiounets_scale_is_sampled_in_decibels_and_not_scored(tiny, tmp_path):
     ends = pipeline.path_gain_db(torch.tensor([-1.0, 1.0]))
     assert ends.tolist() == pytest.approx([-147 + 0.2 * 99.16, -47.84])
     mask = torch.zeros(32, 32, dtype=torch.bool)
-    assert pipeline(mask, (9, 9)).min() >= -127.2
+    assert pipeline(make_scene(mask, (9, 9), cell_size_m=1)).min() >= -127.2
     out = sample_run(run, tmp_path / "drawn", max_maps=1)
     with Image.open(out / "103_0.png") as picture:
         assert picture.getextrema()[0] >= 51
@@ -39,4 +40,4 @@ def test_radiomap3dseer_trains_and_is_drawn(tiny, tmp_path):
     with pytest.raises(ValueError, match="no known scale in dB"):
         pipeline.path_gain_db(torch.zeros(1))
     with pytest.raises(ValueError, match="call radio_maps"):
-        pipeline(torch.zeros(32, 32), (9, 9))
+        pipeline(make_scene(torch.zeros(32, 32), (9, 9), cell_size_m=1))

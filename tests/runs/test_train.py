@@ -7,10 +7,12 @@ import torch
 
 from radiodiff import RadioDiffPipeline
 from radiodiff.cli.main import main
-from radiodiff.config import ConfigError, load_config
+from radiodiff.config import load_config
 from radiodiff.data.open import make_dataset
 from radiodiff.runs.evaluate import evaluate_run
 from radiodiff.runs.train import train_run
+from radiodiff.scene import make_scene
+from radiodiff.settings import ConfigError
 
 from ..conftest import with_data, write_variants
 
@@ -55,14 +57,14 @@ def test_a_variant_trains_and_is_scored(tiny, tmp_path):
     mask = torch.zeros(32, 32, dtype=torch.bool)
     measured_db = torch.full((32, 32), torch.nan)
     measured_db[3, 4] = -80
-    given = {"cars_mask": mask, "measured_db": measured_db}
-    assert pipeline(mask, (9, 9), **given).shape == (1, 32, 32)
-    for name, what in (("cars_mask", "cars"), ("measured_db", "measurements")):
+    cell_size_m = pipeline.trained_on.cell_size_m
+    given = {"cars_mask": mask, "measured_gain_db": measured_db}
+    scene = make_scene(mask, (9, 9), cell_size_m=cell_size_m, **given)
+    assert pipeline(scene).shape == (1, 32, 32)
+    for name, what in (("cars_mask", "cars"), ("measured_gain_db", "measurements")):
         less = {key: value for key, value in given.items() if key != name}
         with pytest.raises(ValueError, match=f"trained with {what}, but got none as {name}"):
-            pipeline(mask, (9, 9), **less)
-    with pytest.raises(ValueError, match="masks of one shape"):
-        pipeline(mask, (9, 9), cars_mask=mask[:16], measured_db=measured_db)
+            pipeline(make_scene(mask, (9, 9), cell_size_m=cell_size_m, **less))
 
 
 def test_symmetries_are_for_training_alone(tiny, tmp_path, monkeypatch):
