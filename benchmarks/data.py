@@ -20,8 +20,6 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +36,7 @@ from radiodiff.data import (
     pack_dataset,
     to_samples,
 )
-from radiodiff.provenance import current_commit
+from radiodiff.provenance import made_by, processor_name
 from radiodiff.simulate import simulate_dataset
 
 BATCH = 16
@@ -163,16 +161,13 @@ def measure(root: Path, packed: Path, samples: int) -> dict[str, Any]:
         "samples_per_pass": len(batches) * BATCH,
         "batch_size": BATCH,
         "device_of_to_samples": str(device),
-        "commit": current_commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **made_by("torch", "numpy", "pillow"),
         "machine": {
-            "processor": _processor(),
+            "processor": processor_name(),
             "cores": os.cpu_count(),
             "system": platform.platform(),
             "gpu": torch.cuda.get_device_name() if device.type == "cuda" else None,
         },
-        "versions": {name: version(name) for name in ("torch", "numpy", "pillow")}
-        | {"python": platform.python_version()},
     }
 
 
@@ -231,14 +226,6 @@ def _seconds_since(began: float) -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - began
-
-
-def _processor() -> str:
-    """Return the processor's name."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -13,12 +13,9 @@ import argparse
 import importlib.util
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +23,7 @@ import numpy as np
 import shapely
 from shapely import Polygon
 
-from radiodiff.provenance import current_commit
+from radiodiff.provenance import made_by, processor_name
 from radiodiff.simulate import CITY_NAMES, DominantPath, city_tile, place_transmitters, rasterize
 from radiodiff.simulate.ray_tracing import RayTracing
 from radiodiff.units import NOISE_THRESHOLD_DB, cell_to_m, line_of_sight_gain_db, m_to_cell
@@ -136,13 +133,10 @@ def main() -> None:
         "benchmark": "simulate",
         "parameters": {key: value for key, value in vars(arguments).items() if key != "out"},
         "machine": {
-            "processor": platform.processor() or platform.machine(),
+            "processor": processor_name(),
             "cpus": os.cpu_count(),
-            "python": platform.python_version(),
-            **{package: version(package) for package in packages},
         },
-        "commit": current_commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **made_by(*packages),
         "engines": {name: measure(engine, tiles, arguments) for name, engine in engines.items()},
     }
     text = json.dumps(report, indent=1) + "\n"

@@ -15,17 +15,14 @@ reflections.
 import argparse
 import importlib.util
 import json
-import platform
 import time
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from radiodiff.provenance import current_commit
+from radiodiff.provenance import made_by
 from radiodiff.simulate import CITY_NAMES, city_tile, place_transmitters
 from radiodiff.simulate.ray_tracing import RayTracing, RayTracingConstants
 from radiodiff.units import CARRIER_HZ, NOISE_THRESHOLD_DB, cell_to_m
@@ -164,12 +161,7 @@ def main() -> None:
     report = {
         "benchmark": "sionna_crosscheck",
         "parameters": {key: value for key, value in vars(arguments).items() if key != "out"},
-        "machine": {
-            "python": platform.python_version(),
-            **{package: version(package) for package in ("numba", "sionna-rt", "drjit")},
-        },
-        "commit": current_commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **made_by("numba", "sionna-rt", "drjit"),
         "median_db": round(float(np.median([entry["median_db"] for entry in maps])), 3),
         "mean_absolute_error_db": round(
             float(np.mean([entry["mean_absolute_error_db"] for entry in maps])), 3

@@ -1,9 +1,9 @@
 """Radio maps of cities, by diffusion and its kin: a tested package and a book that runs.
 
-Six nouns: a `scene` is the question, `conditions` are its channels, one of the `processes` is what a
-network (`models`) learns, `predictors` answer scenes, `scoring` judges answers, `runs` keep all of
-it on disk. The page *How it is built* of the book draws how they stand on each other. The chapters
-import the names below.
+Six nouns: a `scene` is the question, `conditions` are its channels, one of the `processes` is what
+a network (`models`) learns, `predictors` answer scenes, `scoring` judges answers, `runs` keep it
+all on disk. The page *How it is built* of the book draws how they stand on each other. The
+chapters import the names below.
 """
 
 from importlib import import_module

@@ -209,6 +209,11 @@ class Config:
         return given
 
     @property
+    def condition_fits(self) -> bool:
+        """Whether the network takes as many channels as there are."""
+        return len(self.channels) == self.network.condition_inputs
+
+    @property
     def given_channels(self) -> tuple[str, ...]:
         """Channels that the dataset gives: the network's, and the mean that maps are told from."""
         mean, given = self.process.residual_to, self.data.channels

@@ -59,12 +59,22 @@ def reconstruction_error(prediction: Tensor, target: Tensor) -> Tensor:
     """Sum over cells of absolute plus squared error of each map (eq. ``reconstruction``).
 
     Args:
-        prediction: Reconstructed maps, shape ``(b, 1, h, w)``.
-        target: Maps in [-1, 1], shape ``(b, 1, h, w)``.
+        prediction: Reconstructed maps, shape ``(b, c, h, w)``.
+        target: Maps in [-1, 1], shape ``(b, c, h, w)``.
 
     Returns:
         One value per map, shape ``(b,)``.
+
+    Raises:
+        ValueError: If the shapes differ.
     """
+    # As upstream, but for this: there, one channel is compared with each of several.
+    if prediction.shape != target.shape:
+        raise ValueError(
+            f"expected reconstructions of shape {tuple(target.shape)}, got "
+            f"{tuple(prediction.shape)}: an autoencoder with autoencoder.out_channels of its own "
+            "can be used, not trained"
+        )
     error = (prediction - target).flatten(1)
     return (error.abs() + error.square()).sum(1)
 

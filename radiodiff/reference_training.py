@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from radiodiff.checkpoint import newest_checkpoint, save_content
-from radiodiff.config import Config, ConfigError
+from radiodiff.config import Config
 from radiodiff.ema import EMA
 from radiodiff.files import sha256, write_atomically
 from radiodiff.reference import (
@@ -30,8 +30,9 @@ from radiodiff.reference import (
     split_weights,
     unet_state_dict,
 )
-from radiodiff.runs.guard import check_run
+from radiodiff.runs.guard import SECTION_OF_STAGE, check_run, stage_config
 from radiodiff.runs.train import train_run
+from radiodiff.settings import ConfigError
 from radiodiff.tasks import AutoencoderTask, Task
 from radiodiff.workers import process_state
 
@@ -79,8 +80,8 @@ def train_reference_run(
     if run.stage == "diffusion":
         if run.pretrained_encoder and config.encoder_weights_file is None:
             raise ConfigError(
-                f"the file has the condition encoder ({config.unet.encoder}) start from ImageNet "
-                "weights: name torchvision's file with --encoder-weights (for swin_b "
+                f"the file has the condition encoder ({config.network.encoder}) start from "
+                "ImageNet weights: name torchvision's file with --encoder-weights (for swin_b "
                 "https://download.pytorch.org/models/swin_b-68c6b09e.pth), or start from random "
                 "ones with --set model.unet.without_pretrain=true"
             )
@@ -95,7 +96,7 @@ def train_reference_run(
         run_dir,
         resume=resume,
         stages=(run.stage,),
-        initial_unet=initial,
+        initial_network=initial,
         on_checkpoint=write_milestone,
     )
 
@@ -103,15 +104,14 @@ def train_reference_run(
 def _adapted(run: ReferenceRun, processes: int) -> Config:
     """Return the configuration for this number of processes."""
     config = run.config
-    section = "train" if run.stage == "diffusion" else "train_autoencoder"
-    training = getattr(config, section)
+    training = stage_config(config, run.stage)
     if training.batch_size % processes:
         raise ConfigError(
             f"data.batch_size {training.batch_size} is that of all processes together in the "
             f"public code and must be a multiple of their number, {processes}"
         )
     training = replace(training, batch_size=training.batch_size // processes)
-    return replace(config, **{section: training})
+    return replace(config, **{SECTION_OF_STAGE[run.stage]: training})
 
 
 def _check_resume(run: ReferenceRun, run_dir: Path) -> None:
@@ -132,7 +132,7 @@ def _check_resume(run: ReferenceRun, run_dir: Path) -> None:
 
 def _warn_of_size(run: ReferenceRun, config: Config, counts: dict[str, int]) -> None:
     """Log what all milestones together will take on disk (T14)."""
-    training = config.train if run.stage == "diffusion" else config.train_autoencoder
+    training = stage_config(config, run.stage)
     count = training.max_steps // training.checkpoint_every
     one = counts.get("total", counts["first stage"])
     size = 4e-9 * one * (2 if run.saves_state else 1)
@@ -164,9 +164,9 @@ def _place_first_stage(
     if run.initial_weights:
         state = read_weights(Path(run.initial_weights), "model")
         if run.initial_unet_only:
-            initial = unet_state_dict(state, config.unet)
+            initial = unet_state_dict(state, config.network)
         else:  # whole: its autoencoder and its latent scale belong to its U-Net
-            weights = split_weights(state, config.autoencoder, config.unet)
+            weights = split_weights(state, config.autoencoder, config.network)
             initial = weights.unet
     if note.is_file():
         return initial
@@ -178,7 +178,7 @@ def _place_first_stage(
         write_atomically(run_dir / "latents.json", json.dumps(scale))
     own = run.initial_weights and not run.initial_unet_only
     logger.info("first stage from %s", run.initial_weights if own else run.first_stage_weights)
-    if run.profile is R25 and not config.unet.condition_mix_inputs:
+    if run.profile is R25 and not config.network.condition_mix_inputs:
         # July 2025 owns this layer for five condition channels whether it is used or not.
         for part, shape in (("weight", (3, 5, 1, 1)), ("bias", (3,))):
             weights.rest.setdefault(f"{UNET_PREFIX}init_conv_carK.{part}", torch.zeros(shape))
@@ -208,7 +208,7 @@ def _write_milestone(
     run: ReferenceRun, config: Config, run_dir: Path, step: int, task: Task, ema: EMA
 ) -> None:
     """Write ``model-<n>.pt`` and ``sample-<n>.png`` if a step is a milestone."""
-    training = config.train if run.stage == "diffusion" else config.train_autoencoder
+    training = stage_config(config, run.stage)
     if step % training.checkpoint_every:
         return
     milestone = step // training.checkpoint_every

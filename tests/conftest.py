@@ -1,5 +1,6 @@
 """Shared fixtures: a fake dataset in RadioMapSeer's real layout, and a tiny configuration."""
 
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -161,7 +162,7 @@ def tiny(dataset_root: Path) -> Config:
             "autoencoder_loss.discriminator_start=2",
             *(
                 f"{stage}.{key}"
-                for stage in ("train_autoencoder", "train")
+                for stage in ("autoencoder_training", "train")
                 for key in (
                     "max_steps=4",
                     "batch_size=2",
@@ -172,3 +173,23 @@ def tiny(dataset_root: Path) -> Config:
             ),
         ],
     )
+
+
+def overrides(tiny) -> list[str]:
+    """The tiny configuration as command-line options."""
+    pairs = [f"data.root={tiny.data.root}", "data.simulate=null"]
+    for stage in ("train_autoencoder", "train"):
+        pairs += [f"{stage}.{k}" for k in ("max_steps=4", "batch_size=2", "checkpoint_every=2")]
+    return [word for pair in pairs for word in ("--set", pair)]
+
+
+@pytest.fixture
+def command(tiny, tmp_path):
+    return ["train", "--config", "smoke", "--run-dir", str(tmp_path / "run"), *overrides(tiny)]
+
+
+def with_data(config, channels=2, **changes):
+    """The configuration on other data, with a network that takes their condition."""
+    conv = dataclasses.replace(config.unet.conv, in_channels=channels)
+    unet = dataclasses.replace(config.unet, conv=conv)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes), unet=unet)

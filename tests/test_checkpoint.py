@@ -10,6 +10,7 @@ from radiodiff.checkpoint import (
     load_weights,
     newest_checkpoint,
     save_checkpoint,
+    save_content,
     save_weights,
 )
 
@@ -59,3 +60,14 @@ def test_weights_round_trip_and_errors(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"no")
     with pytest.raises(ValueError, match="does not fit"):
         load_weights(other, tmp_path / "bad.safetensors")
+
+
+def test_content_does_not_depend_on_the_name(tmp_path):
+    """Nor on the temporary one, which is another each time: a digest tells what is inside."""
+    content = {"step": 3, "model": nn.Linear(3, 2).state_dict()}
+    for name in ("a.pt", "b.pt"):
+        save_content(content, tmp_path / name)
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
+    loaded = torch.load(tmp_path / "a.pt", weights_only=True)
+    assert loaded["step"] == 3
+    assert torch.equal(loaded["model"]["weight"], content["model"]["weight"])

@@ -29,17 +29,21 @@ def test_every_shipped_file_loads(path):
 
 def test_full_is_the_paper():
     config = load_config("full")
-    assert (config.autoencoder.width, config.unet.width, config.unet.encoder) == (128, 128, "swin")
-    assert config.train.batch_size * config.train.accumulation == 528
+    assert (config.autoencoder.width, config.network.width, config.network.encoder) == (
+        128,
+        128,
+        "swin",
+    )
+    assert config.training.batch_size * config.training.accumulation == 528
     ddp = load_config("full_ddp")
     assert 4 * ddp.train.batch_size * ddp.train.accumulation == 528
-    shared = dataclasses.replace(ddp, name="full", train=config.train)
+    shared = dataclasses.replace(ddp, name="full", train=config.training)
     assert shared == config
-    assert dataclasses.replace(ddp.train, accumulation=8) == config.train
+    assert dataclasses.replace(ddp.train, accumulation=8) == config.training
 
 
 def test_resolved_file_reads_back_equal(tmp_path):
-    config = load_config("demo", ["train.max_steps=3"])
+    config = load_config("demo", ["training.max_steps=3"])
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
 
@@ -94,10 +98,11 @@ def test_edges_are_configured():
 
 def test_overrides_take_the_fields_type():
     config = load_config(
-        "smoke", ["train.learning_rate=5e-3", "unet.multipliers=[1, 1, 1, 1]", "data.simulate=null"]
+        "smoke",
+        ["training.learning_rate=5e-3", "network.multipliers=[1, 1, 1, 1]", "data.simulate=null"],
     )
-    assert config.train.learning_rate == 5e-3  # PyYAML alone reads a string
-    assert config.unet.multipliers == (1, 1, 1, 1)
+    assert config.training.learning_rate == 5e-3  # PyYAML alone reads a string
+    assert config.network.multipliers == (1, 1, 1, 1)
     assert config.data.simulate is None
     assert load_config("full", ["data.simulate.maps=3"]).data.simulate.maps == 3
 
@@ -105,20 +110,20 @@ def test_overrides_take_the_fields_type():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("train.max_stps=3", "unknown key 'train.max_stps'; did you mean 'train.max_steps'"),
+        ("training.max_stps=3", "unknown key 'train.max_stps'; did you mean 'train.max_steps'"),
         ("trian.max_steps=3", "did you mean 'train.max_steps'"),
-        ("train.max_steps=many", "train.max_steps must be int, got 'many'"),
-        ("train.max_steps=1.5", "train.max_steps must be int, got 1.5"),
-        ("train.max_steps=true", "train.max_steps must be int, got True"),
-        ("train.learning_rate=fast", "train.learning_rate must be float"),
-        ("train.precision=fp8", "train.precision must be one of no, fp16, bf16"),
-        ("train.max_steps=0", "max_steps must be at least 1, got 0"),
+        ("training.max_steps=many", "train.max_steps must be int, got 'many'"),
+        ("training.max_steps=1.5", "train.max_steps must be int, got 1.5"),
+        ("training.max_steps=true", "train.max_steps must be int, got True"),
+        ("training.learning_rate=fast", "train.learning_rate must be float"),
+        ("training.precision=fp8", "train.precision must be one of no, fp16, bf16"),
+        ("training.max_steps=0", "max_steps must be at least 1, got 0"),
         ("train=3", "train must be a section of keys, got 3"),
-        ("unet.filter_size=[4]", "unet.filter_size must have 2 entries"),
-        ("unet.filter_size=4", "unet.filter_size must be a list"),
+        ("network.filter_size=[4]", "unet.filter_size must have 2 entries"),
+        ("network.filter_size=4", "unet.filter_size must be a list"),
         ("train.max_steps", "an override must read key=value"),
         ("evaluate.samples=0", "evaluate: samples must be at least 1"),
-        ("train.learning_rate=1e-9", "below min_learning_rate"),
+        ("training.learning_rate=1e-9", "below min_learning_rate"),
         ("autoencoder.width=17", "autoencoder: width must be"),
     ],
 )
@@ -180,17 +185,17 @@ def test_misspelt_notebook_parameters_are_refused():
 
 
 def test_words_that_yaml_takes_for_booleans():
-    config = load_config("smoke", "unet.fourier_filter=off train.precision=no")
-    assert (config.unet.fourier_filter, config.train.precision) == ("off", "no")
+    config = load_config("smoke", "network.fourier_filter=off training.precision=no")
+    assert (config.network.fourier_filter, config.training.precision) == ("off", "no")
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("train.clip_norm=0", "clip_norm must be above 0"),
-        ("evaluate.stride=[4,4]", "needs a window"),
-        ("evaluate.window=[0,4]", "stride <= window"),
-        ("evaluate.schedule=reference evaluate.steps=10000", "between 1 and 1 / t_min"),
+        ("training.clip_norm=0", "clip_norm must be above 0"),
+        ("sampler.stride=[4,4]", "needs a window"),
+        ("sampler.window=[0,4]", "stride <= window"),
+        ("sampler.schedule=reference sampler.steps=10000", "between 1 and 1 / t_min"),
     ],
 )
 def test_values_without_meaning(override, message):

@@ -24,8 +24,8 @@ from radiodiff.explorer import (
 from radiodiff.explorer.grid import ExplorerTile
 from radiodiff.explorer.page import outdoor_bytes
 from radiodiff.models import AutoencoderKL, UNet
-from radiodiff.pipeline import RadioDiffPipeline
 from radiodiff.plots.colours import colour_table
+from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.simulate import DominantPath, trace_outlines
 
 SIZE, CELL_SIZE_M = 32, 2.0
@@ -35,7 +35,7 @@ SIZE, CELL_SIZE_M = 32, 2.0
 def pipeline(tiny):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.unet), 1.0, tiny)
+        return RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.network), 1.0, tiny)
 
 
 def two_buildings():

@@ -49,7 +49,7 @@ from radiodiff.reference import (
 SMALL_AUTOENCODER = AutoencoderConfig(width=32, multipliers=(1, 1, 2), blocks=1)
 SMALL_SWIN = SwinConfig(width=12, depths=(2, 2, 2, 1), heads=(2, 2, 4, 4), classifier_tail=False)
 SMALL_R25 = replace(
-    R25.unet, width=16, multipliers=(1, 2, 2, 4), filter_size=(4, 4), swin=SMALL_SWIN
+    R25.network, width=16, multipliers=(1, 2, 2, 4), filter_size=(4, 4), swin=SMALL_SWIN
 )
 SMALL_UNET = UNetConfig(
     width=16,
@@ -176,7 +176,7 @@ def test_every_public_name_exists():
     ],
 )
 def test_unet_keys_are_renamed(theirs, ours):
-    names = unet_names(R25.unet)
+    names = unet_names(R25.network)
     assert names.ours(theirs) == ours
     assert names.theirs(ours) == theirs
 
@@ -280,6 +280,41 @@ def test_autoencoder_properties():
     assert autoencoder.last_layer is autoencoder.decoder.conv_out.weight
 
 
+@torch.no_grad()
+def test_autoencoder_with_channels_apart():
+    """What goes in, what the diffusion sees, what is between them, and what comes out."""
+    sizes = {"in_channels": 2, "out_channels": 3, "latent_channels": 5, "inner_channels": 4}
+    autoencoder = AutoencoderKL(replace(SMALL_AUTOENCODER, **sizes)).eval()
+    reconstruction, posterior = autoencoder(torch.randn(2, 2, 16, 24))
+    assert posterior.mean.shape == posterior.log_variance.shape == (2, 5, 4, 6)
+    assert autoencoder.quant_conv.weight.shape == (10, 8, 1, 1)
+    assert autoencoder.post_quant_conv.weight.shape == (4, 5, 1, 1)
+    assert reconstruction.shape == (2, 3, 16, 24)
+    with pytest.raises(ValueError, match=r"\(b, 2, h, w\)"):
+        autoencoder.encode(torch.zeros(1, 3, 16, 24))
+    with pytest.raises(ValueError, match=r"\(b, 5, h, w\)"):
+        autoencoder.decode(torch.zeros(1, 4, 4, 6))
+
+
+@torch.no_grad()
+def test_autoencoder_drops_in_training_only():
+    """Of the hidden values, half; without dropout no random number is used up."""
+    maps = torch.randn(1, 1, 16, 16)
+    plain, dropping = (
+        AutoencoderKL(replace(SMALL_AUTOENCODER, dropout=share)) for share in (0.0, 0.5)
+    )
+    dropping.load_state_dict(plain.state_dict())
+    before = torch.get_rng_state()
+    mean = plain.encode(maps).mean
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.equal(dropping.encode(maps).mean, mean)
+    assert torch.equal(dropping.eval().encode(maps).mean, mean)
+    block = dropping.train().encoder.levels[0].blocks[0]
+    hidden = block.dropout(torch.ones(10_000))
+    assert set(hidden.tolist()) == {0, 2}
+    assert hidden.mean().item() == pytest.approx(1, abs=0.05)  # five standard errors
+
+
 def test_autoencoder_refuses_wrong_shapes():
     autoencoder = AutoencoderKL(SMALL_AUTOENCODER)
     with pytest.raises(ValueError, match=r"multiple of 4 .* got 64 x 66"):
@@ -292,6 +327,12 @@ def test_autoencoder_refuses_wrong_shapes():
         AutoencoderConfig(width=48)
     with pytest.raises(ValueError, match="at least one level"):
         AutoencoderConfig(multipliers=())
+    with pytest.raises(ValueError, match="inner_channels must be at least 1, got 0"):
+        AutoencoderConfig(inner_channels=0)
+    with pytest.raises(ValueError, match=r"dropout must lie in \[0, 1\), got 1"):
+        AutoencoderConfig(dropout=1.0)
+    with pytest.raises(ValueError, match="one of softmax, linear, none, got 'flash'"):
+        AutoencoderConfig(attention="flash")
 
 
 @torch.no_grad()

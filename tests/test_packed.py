@@ -249,6 +249,16 @@ def test_killed_packing_is_completed(tmp_path, monkeypatch):
     assert content(whole) == content(root / "packed")
 
 
+def test_what_a_killed_writer_left_goes(dataset_root):
+    out = pack_dataset(dataset_root)
+    for name in ("DPM.json", "DPM.journal"):
+        (out / f"gain/.{name}.0a1b2c3d.tmp").write_text("half")
+    (out / "gain/DPM.json").unlink()
+    pack_dataset(dataset_root)
+    assert PackedImages.open(dataset_root, "gain/DPM") is not None
+    assert not list(out.rglob(".*"))
+
+
 def test_what_cannot_be_packed(dataset_root, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="workers >= 1, got 0"):
         pack_dataset(dataset_root, workers=0)

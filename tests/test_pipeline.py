@@ -6,14 +6,14 @@ import torch
 
 from radiodiff import units
 from radiodiff.models import AutoencoderKL, UNet
-from radiodiff.pipeline import RadioDiffPipeline, map_generators
+from radiodiff.predictors.pipeline import RadioDiffPipeline, map_generators
 from radiodiff.processes import ConstantSDE, Prediction
 
 
 @pytest.fixture
 def pipeline(tiny):
     torch.manual_seed(0)
-    return RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.unet), 1.0, tiny)
+    return RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.network), 1.0, tiny)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_callback_gives_the_trajectory_to_decode(pipeline, mask):
     t, x_t, prediction = steps[-1]
     x_0 = ConstantSDE().x_0(x_t, prediction, t=t)
     result = ConstantSDE().reverse_step(x_t, Prediction(-x_0, prediction.noise), t=t, s=0)
-    maps = pipeline.path_gain_db(pipeline.decode(result)[:, 0])
+    maps = pipeline.path_gain_db(pipeline.space.radio_maps(result)[:, 0])
     assert torch.allclose(maps.masked_fill(torch.from_numpy(mask), torch.nan), last, equal_nan=True)
 
 

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from radiodiff import RadioDiffPipeline
 from radiodiff.cli.main import main
-from radiodiff.config import DataConfig, EdgesConfig
+from radiodiff.config import load_config
+from radiodiff.data import DataConfig, EdgesConfig
 from radiodiff.losses import LPIPS_CHANNELS
 from radiodiff.models import (
     AutoencoderConfig,
@@ -96,7 +97,7 @@ def losses(heads=("loss",), *, device="cpu") -> dict[str, torch.Tensor]:
 
 def whole_state(profile, autoencoder=None, unet=None, *, device="cpu", heads=("loss",)):
     """State dict of a whole ``LatentDiffusion``, in the public code's names and kinds."""
-    unet = unet or profile.unet
+    unet = unet or profile.network
     autoencoder = autoencoder or AutoencoderConfig()
     with torch.device(device):
         rest = {"scale_factor": torch.tensor(0.3)}
@@ -122,7 +123,7 @@ R25_HEADS = ("loss", "loss_pinn", "loss_pinn_dpm2irt4")
 def small_state(profile=R24, **options):
     run = read("radio_train.yaml", *SMALL, profile=profile)
     torch.manual_seed(0)
-    state = whole_state(profile, run.config.autoencoder, run.config.unet, **options)
+    state = whole_state(profile, run.config.autoencoder, run.config.network, **options)
     return run, state
 
 
@@ -141,7 +142,7 @@ def same(first, second) -> bool:
 
 @pytest.mark.parametrize("mix_inputs", [0, 5])
 def test_names_are_one_to_one(mix_inputs):
-    unet = replace(R25.unet, condition_mix_inputs=mix_inputs)
+    unet = replace(R25.network, condition_mix_inputs=mix_inputs)
     with torch.device("meta"):
         networks = (
             (UNet(unet), unet_names(unet)),
@@ -158,7 +159,7 @@ def test_names_are_one_to_one(mix_inputs):
 def test_names_of_an_unknown_key_and_encoder():
     assert autoencoder_names(AutoencoderConfig()).ours("surplus.weight") is None
     with pytest.raises(ValueError, match="encoder swin only"):
-        unet_names(replace(R24.unet, encoder="conv"))
+        unet_names(replace(R24.network, encoder="conv"))
 
 
 @pytest.mark.skipif(
@@ -184,19 +185,19 @@ def test_full_state_dict_comes_back_as_it_was(profile):
     """Full size: the same tensors under the same names (on the meta device: no copy is made)."""
     heads = R25_HEADS if profile is R25 else ("loss",)
     state = whole_state(profile, device="meta", heads=heads)
-    taken = split_weights(state, AutoencoderConfig(), profile.unet)
+    taken = split_weights(state, AutoencoderConfig(), profile.network)
     back = reference_state_dict(
         taken.autoencoder,
         taken.unet,
         taken.rest,
         autoencoder_config=AutoencoderConfig(),
-        unet_config=profile.unet,
+        unet_config=profile.network,
         keys=taken.keys,
     )
     assert list(back) == list(state)
     assert all(back[key] is state[key] for key in state)
     with torch.device("meta"):
-        UNet(profile.unet).load_state_dict(taken.unet, assign=True)
+        UNet(profile.network).load_state_dict(taken.unet, assign=True)
         AutoencoderKL().load_state_dict(taken.autoencoder, assign=True)
 
 
@@ -212,9 +213,9 @@ def test_import_and_export_through_files(tmp_path, profile, suffix):
     options = {"overrides": SMALL, "profile": profile}
     import_run(file, FILES / "radio_train.yaml", tmp_path / "run", **options)
     pipeline = RadioDiffPipeline.from_run(tmp_path / "run")
-    assert pipeline.latent_scale == 0.3
+    assert pipeline.space.scale == 0.3
     key = "model.ups.0.0.block1.proj.weight"
-    ours = pipeline.unet.drift_path.levels[0].block1.conv1.weight
+    ours = pipeline.network.drift_path.levels[0].block1.conv1.weight
     assert torch.equal(ours, state[key].float())
     assert export_run(tmp_path / "run", tmp_path / f"back{suffix}") == len(state)
     if suffix == ".pt":
@@ -255,6 +256,63 @@ def test_first_stage_alone_makes_a_run_of_one_stage(tmp_path):
         assert same(read_weights(tmp_path / name), states[1])
 
 
+def test_embed_dim_and_z_channels_apart(tmp_path):
+    """Both stages: the diffusion sees ``embed_dim`` channels; weights come back as they were."""
+    sizes = ["model.first_stage.embed_dim=5", "model.first_stage.ddconfig.z_channels=2"]
+    overrides = [*SMALL, *sizes, "model.unet.channels=5"]
+    config = read("radio_train.yaml", *overrides).config
+    assert (config.autoencoder.latent_channels, config.autoencoder.inner_channels) == (5, 2)
+    torch.manual_seed(0)
+    state = whole_state(R24, config.autoencoder, config.network)
+    assert state["first_stage_model.quant_conv.weight"].shape == (10, 4, 1, 1)
+    assert state["first_stage_model.post_quant_conv.weight"].shape == (2, 5, 1, 1)
+    torch.save(state, tmp_path / "model.pt")
+    run = tmp_path / "run"
+    import_run(tmp_path / "model.pt", FILES / "radio_train.yaml", run, overrides=overrides)
+    pipeline, condition = RadioDiffPipeline.from_run(run), torch.zeros(1, 2, 32, 32)
+    condition[0, 1, 16, 16] = 1
+    generator = torch.Generator().manual_seed(0)
+    assert pipeline.radio_maps(condition, generator=generator).shape == (1, 1, 32, 32)
+    export_run(run, tmp_path / "back.pt")
+    assert same(read_weights(tmp_path / "back.pt"), state)
+
+
+def test_first_stage_of_any_loss_and_channels_is_imported(tmp_path, caplog):
+    """Weights are read, no loss is computed: what cannot be trained here can be used."""
+    caplog.set_level(logging.INFO)
+    sizes = AutoencoderConfig(
+        in_channels=3,
+        out_channels=2,
+        latent_channels=4,
+        inner_channels=6,
+        width=32,
+        multipliers=(2, 1),
+        blocks=1,
+        attention="linear",
+        learned_resampling=False,
+        bounded=True,
+    )
+    torch.manual_seed(0)
+    own = AutoencoderKL(sizes).state_dict()
+    state = reference_state_dict(own, None, losses(), autoencoder_config=sizes, unet_config=None)
+    torch.save({"model": state}, tmp_path / "model-1.pt")
+    overrides = [
+        *("model.embed_dim=4", "model.ddconfig.z_channels=6", "model.ddconfig.in_channels=3"),
+        *("model.ddconfig.out_ch=2", "model.ddconfig.ch=32", "model.ddconfig.ch_mult=[2, 1]"),
+        *("model.ddconfig.num_res_blocks=1", "model.ddconfig.use_linear_attn=true"),
+        *("model.ddconfig.resamp_with_conv=false", "model.ddconfig.tanh_out=true"),
+        *("model.lossconfig.disc_loss=vanilla", "model.lossconfig.disc_num_layers=4"),
+    ]
+    out = tmp_path / "run"
+    run = import_run(tmp_path / "model-1.pt", FILES / "first_radio.yaml", out, overrides=overrides)
+    assert run.config.autoencoder == load_config(out / "config.yaml").autoencoder == sizes
+    assert "no loss is computed: model.lossconfig.disc_weight" not in caplog.text
+    assert "model.lossconfig.disc_loss" in caplog.text
+    assert "not known to the public code" not in caplog.text
+    export_run(out, tmp_path / "back.pt")
+    assert same(read_weights(tmp_path / "back.pt"), state)
+
+
 @pytest.mark.parametrize("profile", [R24, R25], ids=["R24", "R25"])
 def test_weights_tell_their_profile(tmp_path, profile):
     """Whatever the file of the configuration looks like: only R25 trained the filter."""
@@ -265,7 +323,7 @@ def test_weights_tell_their_profile(tmp_path, profile):
             tmp_path / "model.pt", FILES / file, tmp_path / f"run-{file}", overrides=SMALL
         )
         assert run.profile is profile
-        assert run.config.unet.fourier_filter == profile.unet.fourier_filter
+        assert run.config.network.fourier_filter == profile.network.fourier_filter
     other = R24 if profile is R25 else R25
     options = {"overrides": SMALL, "profile": other}
     run = import_run(tmp_path / "model.pt", FILES / file, tmp_path / "asked", **options)
@@ -370,10 +428,10 @@ def test_everything_that_does_not_fit_is_listed_and_nothing_written(tmp_path):
 
 def test_parts_refuse_what_is_left_over():
     run, state = small_state()
-    assert set(unet_state_dict(state, run.config.unet))
+    assert set(unet_state_dict(state, run.config.network))
     assert set(autoencoder_state_dict(state, run.config.autoencoder))
     for prefix, take, config in (
-        ("model.", unet_state_dict, run.config.unet),
+        ("model.", unet_state_dict, run.config.network),
         ("first_stage_model.", autoencoder_state_dict, run.config.autoencoder),
     ):
         bare = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
@@ -405,7 +463,7 @@ def test_the_yaml_file_of_the_other_stage_is_told(tmp_path):
     prefix = "first_stage_model."
     first = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     with pytest.raises(ValueError, match="holds the first stage alone"):
-        split_weights(first, run.config.autoencoder, run.config.unet)
+        split_weights(first, run.config.autoencoder, run.config.network)
 
 
 @pytest.mark.parametrize("text", [b"hello", b"\x80\x04", b"a: 1", b"", b"(", b"PK\x03\x04"])
@@ -458,10 +516,10 @@ def test_an_existing_folder_is_not_touched(tmp_path):
 
 def test_second_stage_file_has_its_meaning():
     run = read("radio_train.yaml")
-    config, train = run.config, run.config.train
+    config, train = run.config, run.config.training
     assert (run.stage, run.profile, run.saves_state) == ("diffusion", R24, False)
-    assert config.unet == R24.unet
-    assert config.diffusion == replace(R24.diffusion, latent_scale_maps=66)
+    assert config.network == R24.network
+    assert config.process == replace(R24.diffusion, latent_scale_maps=66)
     assert config.autoencoder == AutoencoderConfig()
     assert config.data.splits == "radiodiff-r24"
     assert (config.data.workers, config.data.simulation, config.data.cars) == (2, "DPM", False)
@@ -481,7 +539,7 @@ def test_second_stage_file_has_its_meaning():
 
 def test_first_stage_file_has_its_meaning():
     run = read("first_radio.yaml", "model.lossconfig.perceptual_weight=0")
-    config, train = run.config, run.config.train_autoencoder
+    config, train = run.config, run.config.autoencoder_training
     assert run.stage == "autoencoder"
     assert (train.batch_size, train.accumulation, train.max_steps) == (2, 1, 150000)
     assert (train.learning_rate, train.min_learning_rate) == (5e-6, 5e-7)
@@ -494,6 +552,30 @@ def test_first_stage_file_has_its_meaning():
     assert (loss.discriminator_start, loss.train_idle_discriminator) == (50001, True)
 
 
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("embed_dim=5", {"latent_channels": 5, "inner_channels": 3}),
+        ("ddconfig.z_channels=5", {"latent_channels": 3, "inner_channels": 5}),
+        ("ddconfig.dropout=0.1", {"dropout": 0.1}),
+        ("ddconfig.attn_type=none", {"attention": "none"}),
+        ("ddconfig.attn_type=linear", {"attention": "linear"}),
+        ("ddconfig.use_linear_attn=true", {"attention": "linear"}),
+        ("ddconfig.resamp_with_conv=false", {"learned_resampling": False}),
+        ("ddconfig.tanh_out=true", {"bounded": True}),
+        ("ddconfig.attn_resolutions=[16, 8]", {}),
+    ],
+)
+def test_arguments_of_the_autoencoder(override, expected, caplog):
+    """Each has its meaning; numbers in ``attn_resolutions`` have none, as in the public code."""
+    caplog.set_level(logging.INFO)
+    config = read("first_radio.yaml", f"model.{override}", perceptual_weights="vgg.pt").config
+    assert config.autoencoder == AutoencoderConfig(**expected)
+    assert config.network.latent_channels == config.autoencoder.latent_channels
+    assert ("attn_resolutions" in caplog.text) == (not expected)
+    assert "not known" not in caplog.text
+
+
 def test_first_stage_asks_for_the_perceptual_weights():
     with pytest.raises(ValueError, match="perceptual_weights_file"):
         read("first_radio.yaml")
@@ -504,21 +586,23 @@ def test_first_stage_asks_for_the_perceptual_weights():
 def test_july_2025_is_told_by_its_keys():
     run = read("radio_train_r25.yaml")
     assert run.profile is R25
-    assert run.config.unet.fourier_filter == "fixed"
-    assert run.config.diffusion.weighting == "exponential"
+    assert run.config.network.fourier_filter == "fixed"
+    assert run.config.process.constant_sde.weighting == "exponential"
     assert run.config.data.workers == 0
     assert (run.config.evaluate.seed, run.config.evaluate.shared_noise) == (0, True)
     unweighted = read("radio_train_r25.yaml", "model.weighting_loss=false")
-    assert unweighted.config.diffusion.weighting == "uniform"
+    assert unweighted.config.process.constant_sde.weighting == "uniform"
     with pytest.raises(ValueError, match="radio gives 2 condition channels, the network takes 5"):
         read("radio_train_r25.yaml", "model.unet.DPMCARK=true")
     with pytest.raises(ValueError, match="DPMCARK gives 5 condition channels, the network takes 3"):
         read("radio_train_r25.yaml", "data.name=DPMCARK")
-    cars = read("radio_train_r25.yaml", "model.unet.DPMCARK=true", for_training=False).config.unet
+    cars = read(
+        "radio_train_r25.yaml", "model.unet.DPMCARK=true", for_training=False
+    ).config.network
     assert (cars.condition_mix_inputs, cars.condition_inputs, cars.swin.in_channels) == (5, 5, 3)
-    old = read("radio_train_r25.yaml", "model.unet.DPMCARK=true", profile=R24).config.unet
+    old = read("radio_train_r25.yaml", "model.unet.DPMCARK=true", profile=R24).config.network
     assert old.condition_mix_inputs == 0  # December 2024 does not know the key
-    assert read("radio_train.yaml", profile=R25).config.unet == R25.unet
+    assert read("radio_train.yaml", profile=R25).config.network == R25.network
 
 
 @pytest.mark.parametrize(
@@ -629,7 +713,7 @@ def test_process_and_loss(model, expected):
 )
 def test_mixed_precision_as_it_comes_out(fp16, amp, precision, clip_norm):
     """T11: without autocast, clipping acts on gradients times 65536."""
-    train = read("radio_train.yaml", f"trainer.fp16={fp16}", f"trainer.amp={amp}").config.train
+    train = read("radio_train.yaml", f"trainer.fp16={fp16}", f"trainer.amp={amp}").config.training
     assert (train.precision, train.clip_norm) == (precision, clip_norm)
 
 
@@ -659,7 +743,15 @@ def test_keys_without_effect_are_named_once(caplog):
         ("model.unet.cond_net=null", "model.unet.cond_net is missing"),
         ("model.unet.cond_pe=true", "cond_pe must be False"),
         ("model.unet.dim=big", "model.unet.dim must be int"),
-        ("model.first_stage.embed_dim=4", "must agree"),
+        ("model.first_stage.embed_dim=4", "unet.channels must be the first stage's embed_dim, 4"),
+        ("model.first_stage.ddconfig.double_z=false", "double_z must be True"),
+        ("model.first_stage.ddconfig.give_pre_end=true", "give_pre_end must be False"),
+        ("model.first_stage.ddconfig.attn_type=flash", "attn_type must be one of vanilla"),
+        (
+            "model.first_stage.ddconfig.attn_resolutions=[[80, 80]]",
+            r"attn_resolutions must be \[\]: .* at full resolution only",
+        ),
+        ("model.first_stage.ddconfig.dropout=1", r"dropout must lie in \[0, 1\)"),
         ("model.first_stage.ddconfig=null", "section model.first_stage.ddconfig is missing"),
         ("data=3", "data must be a section"),
         ("data.name=DPMCARK", "July 2025 code only"),
@@ -698,6 +790,7 @@ def test_what_cannot_be_meant_is_refused(override, message):
         ("model.ckpt_path=x.pt", "must be null"),
         ("model.lossconfig.logvar_init=2", "logvar_init must be 0.0"),
         ("model.lossconfig.disc_in_channels=3", "disc_in_channels must be 1"),
+        ("model.ddconfig.out_ch=2", "out_ch must be 1"),
     ],
 )
 def test_first_stage_refuses_what_the_public_code_cannot_do(override, message):
@@ -723,14 +816,14 @@ def test_file_that_is_no_configuration(tmp_path):
 )
 def test_null_is_the_default(key, expected):
     config = read("radio_train.yaml", f"{key}=null").config
-    found = (config.diffusion.t_min, config.evaluate.steps, config.data.workers)
+    found = (config.process.constant_sde.t_min, config.sampler.steps, config.data.workers)
     assert expected in found
 
 
 def test_first_stage_precision_has_no_clipping_to_tell_of(caplog):
     caplog.set_level(logging.INFO)
     run = read("first_radio.yaml", "trainer.fp16=true", perceptual_weights="vgg.pt")
-    assert run.config.train_autoencoder.clip_norm is None
+    assert run.config.autoencoder_training.clip_norm is None
     assert "clip_norm" not in caplog.text
 
 
@@ -772,7 +865,7 @@ def test_parameter_counts_are_those_of_the_public_code():
 def test_sections_are_read_alone_too():
     values = yaml.safe_load((FILES / "radio_train.yaml").read_text())["model"]
     assert autoencoder_config(values["first_stage"]) == AutoencoderConfig()
-    assert unet_config(values["unet"], R24) == R24.unet
+    assert unet_config(values["unet"], R24) == R24.network
     small = unet_config(values["unet"], R25, swin=SWIN | {"window_size": [5, 5]}).swin
     assert (small.width, small.depths, small.window) == (8, (1, 1, 2, 1), 5)
     assert not small.classifier_tail
@@ -787,7 +880,7 @@ def test_a_file_for_sampling_need_not_say_how_to_train(tmp_path):
     with pytest.raises(ValueError, match="section trainer is missing"):
         read_reference_config(path, data_root="data")
     run = read_reference_config(path, data_root="data", for_training=False)
-    assert run.config.evaluate.steps == 5
+    assert run.config.sampler.steps == 5
     for key in ("lr", "train_num_steps", "save_and_sample_every"):
         path = edited(
             tmp_path, "radio_train.yaml", lambda values, key=key: values["trainer"].pop(key)

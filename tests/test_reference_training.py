@@ -118,6 +118,19 @@ def test_second_stage(first, dataset_root, tmp_path, capsys, file, profile, enab
     assert (run / "model-3.pt").is_file()
 
 
+def test_both_stages_with_embed_dim_and_z_channels_apart(dataset_root, tmp_path):
+    """The diffusion is trained on ``embed_dim`` channels."""
+    sizes = ["model.embed_dim=2", "model.ddconfig.z_channels=5"]
+    assert train("first_radio.yaml", tmp_path / "first", dataset_root, *FIRST, *sizes) == 0
+    second = [override.replace("model.", "model.first_stage.") for override in sizes]
+    second += ["model.unet.channels=2"]
+    second += [f"model.first_stage.ckpt_path={tmp_path / 'first/model-2.pt'}"]
+    assert train("radio_train.yaml", tmp_path / "run", dataset_root, *SECOND, *second) == 0
+    weights = read_weights(tmp_path / "run/model-2.pt")
+    assert weights["first_stage_model.post_quant_conv.weight"].shape == (5, 2, 1, 1)
+    assert weights["model.final_conv.weight"].shape[0] == 2
+
+
 def test_imported_run_is_sampled_and_evaluated(first, dataset_root, tmp_path, capsys):
     second = [*SECOND, f"model.first_stage.ckpt_path={first / 'model-2.pt'}"]
     assert train("radio_train.yaml", tmp_path / "run", dataset_root, *second) == 0
@@ -212,7 +225,7 @@ def test_pretrained_encoder(first, dataset_root, tmp_path, capsys):
     assert "swin_b-68c6b09e.pth" in capsys.readouterr().err
     overrides = {"overrides": SECOND}
     config = read_reference_config(FILES / "radio_train.yaml", data_root="x", **overrides).config
-    encoder = UNet(config.unet).condition_encoder
+    encoder = UNet(config.network).condition_encoder
     published = encoder.state_dict() | {"head.weight": torch.zeros(1000, 64)}
     torch.save(published, tmp_path / "swin.pth")
     more = ["--encoder-weights", str(tmp_path / "swin.pth")]

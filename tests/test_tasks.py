@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from radiodiff.config import AutoencoderLossConfig
 from radiodiff.data import RadioMapSeer
 from radiodiff.models import AutoencoderKL, parameter_count
-from radiodiff.tasks import AutoencoderTask, DiffusionTask, measure_latent_scale
+from radiodiff.tasks import AutoencoderTask, GenerativeTask, measure_scale
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_perceptual_term_without_weights_is_refused(tiny, tmp_path):
 
 def test_diffusion_trains_the_unet_alone(tiny, batch):
     autoencoder = AutoencoderKL(tiny.autoencoder)
-    task = DiffusionTask(tiny, autoencoder, 1.0)
+    task = GenerativeTask(tiny, autoencoder, 1.0)
     task(batch, "diffusion", 0, generator()).loss.backward()
     assert all(p.grad is None for p in autoencoder.parameters())
     trained = task.parameters_of("diffusion")
@@ -84,21 +84,21 @@ def test_diffusion_trains_the_unet_alone(tiny, batch):
 
 def test_loss_is_a_function_of_the_generator(tiny, batch):
     torch.manual_seed(0)
-    task = DiffusionTask(tiny, AutoencoderKL(tiny.autoencoder), 1.0).eval()
+    task = GenerativeTask(tiny, AutoencoderKL(tiny.autoencoder), 1.0).eval()
     losses = [task(batch, "diffusion", 0, generator(seed)).loss.item() for seed in (1, 1, 2)]
     assert losses[0] == losses[1] != losses[2]
 
 
 def test_samples_are_radio_maps(tiny, batch):
-    task = DiffusionTask(tiny, AutoencoderKL(tiny.autoencoder), 1.0)
-    maps = task.sample(task.unet, batch, generator())
+    task = GenerativeTask(tiny, AutoencoderKL(tiny.autoencoder), 1.0)
+    maps = task.sample(task.network, batch, generator())
     assert maps.shape == batch.radio_map.shape
     assert maps.abs().max() <= 1
 
 
 def test_latent_scale_brings_latents_to_unit_variance(tiny, batch):
     autoencoder = AutoencoderKL(tiny.autoencoder)
-    scale = measure_latent_scale(autoencoder, [batch, batch], generator(0))
+    scale = measure_scale(autoencoder, [batch, batch], generator(0))
     with torch.no_grad():
         noise = generator(0)
         latents = [autoencoder.encode(batch.radio_map).sample(noise) for _ in range(2)]

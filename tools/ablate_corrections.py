@@ -12,21 +12,19 @@ import argparse
 import json
 import logging
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
+from radiodiff.diffusion import DiffusionConfig
 from scipy.stats import t
 from torch.utils.data import DataLoader
 
@@ -35,16 +33,15 @@ from radiodiff.checkpoint import load_weights
 from radiodiff.config import Config, config_text, load_config, save_config
 from radiodiff.data import split_maps
 from radiodiff.data.open import make_dataset
-from radiodiff.diffusion import DiffusionConfig
 from radiodiff.files import project_path, write_atomically
 from radiodiff.models import AutoencoderKL, SwinConfig, SwinEncoder, UNet
-from radiodiff.pipeline import RadioDiffPipeline
-from radiodiff.predictors import model_predictor
+from radiodiff.predictors import PipelinePredictor, dataset_conditions
+from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.progress import show_log
-from radiodiff.provenance import current_commit
+from radiodiff.provenance import made_by
 from radiodiff.runs.train import train_run
 from radiodiff.scoring import PROTOCOLS, evaluate, rmse
-from radiodiff.tasks import DiffusionTask
+from radiodiff.tasks import GenerativeTask
 
 logger = logging.getLogger("radiodiff.ablation")
 
@@ -66,28 +63,28 @@ class Row:
     """Row that it is compared with."""
 
 
-_D1 = "diffusion.drift_skip=reference"
-_D8 = ("unet.relation_norm=batch", "unet.scale_logits=false")
-_TWO = "train.batch_size=4"  # per process
+_D1 = "process.constant_sde.drift_skip=reference"
+_D8 = ("network.relation_norm=batch", "network.scale_logits=false")
+_TWO = "training.batch_size=4"  # per process
 
 ROWS = {
     BASE: Row("", "all corrections"),
     "drift_skip": Row("D1", "skip of the drift with the wrong sign", (_D1,)),
-    "filter_off": Row("D2", "frequency filter bypassed", ("unet.fourier_filter=off",)),
+    "filter_off": Row("D2", "frequency filter bypassed", ("network.fourier_filter=off",)),
     "batch_norm": Row("D8", "batch norm in the relation blocks", _D8[:1]),
     "raw_logits": Row("D8", "attention logits not scaled", _D8[1:]),
-    "rate_floor": Row("T3", "floor of the rate a factor", ("train.rate_floor=factor",)),
-    "no_average": Row("T9", "last weights, not their average", ("train.export=network",)),
+    "rate_floor": Row("T3", "floor of the rate a factor", ("training.rate_floor=factor",)),
+    "no_average": Row("T9", "last weights, not their average", ("training.export=network",)),
     "scaled_clip": Row(
-        "T11", "clipping of scaled gradients", ("train.clip_norm=1.52587890625e-5",)
+        "T11", "clipping of scaled gradients", ("training.clip_norm=1.52587890625e-5",)
     ),
-    "schedule": Row("D6", "times of the public sampler", ("evaluate.schedule=reference",)),
+    "schedule": Row("D6", "times of the public sampler", ("sampler.schedule=reference",)),
     "shared_noise": Row("D17", "one noise for all maps", ("evaluate.shared_noise=true",)),
     "two": Row("", "all corrections, two processes", (_TWO,), processes=2),
     "unsynchronised": Row(
         "T2",
         "gradients not synchronised, two processes",
-        (_TWO, "train.synchronise_gradients=false"),
+        (_TWO, "training.synchronise_gradients=false"),
         processes=2,
         against="two",
     ),
@@ -97,10 +94,10 @@ ROWS = {
         (
             _D1,
             *_D8,
-            "unet.fourier_filter=off",
-            "diffusion.weighting=inverse_sqrt",
-            "evaluate.schedule=reference",
-            "train.rate_floor=factor",
+            "network.fourier_filter=off",
+            "process.constant_sde.weighting=inverse_sqrt",
+            "sampler.schedule=reference",
+            "training.rate_floor=factor",
         ),
     ),
     "r25": Row(
@@ -109,13 +106,13 @@ ROWS = {
         (
             _D1,
             *_D8,
-            "unet.fourier_filter=fixed",
-            "evaluate.schedule=reference",
+            "network.fourier_filter=fixed",
+            "sampler.schedule=reference",
             "evaluate.shared_noise=true",
-            "train.rate_floor=factor",
+            "training.rate_floor=factor",
         ),
     ),
-    "unclipped": Row("V1", "no clipping", first_stage=("train_autoencoder.clip_norm=null",)),
+    "unclipped": Row("V1", "no clipping", first_stage=("autoencoder_training.clip_norm=null",)),
     "idle_discriminator": Row(
         "V5",
         "idle discriminator's optimizer runs",
@@ -165,10 +162,7 @@ def main() -> None:
         },
         "identities": identities(config),
         "shared_maps": shared_maps(),
-        "commit": current_commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": f"{platform.machine()}, torch threads: {torch.get_num_threads()}",
-        "versions": {name: version(name) for name in ("radiodiff", "torch", "numpy")},
+        **made_by("torch", "numpy", device=torch.device("cpu")),
         "wall_time_s": round(time.monotonic() - began, 1),
         "config": yaml.safe_load(config_text(config)),
     }
@@ -237,11 +231,11 @@ def train_second_stage(
 
 def held_out_loss(config: Config, run_dir: Path) -> float:
     """Return the mean loss on held-out maps, in the process and under the weights of our own."""
-    ours = DiffusionConfig(drift_skip=config.diffusion.drift_skip)
+    ours = DiffusionConfig(drift_skip=config.process.constant_sde.drift_skip)
     pipeline = RadioDiffPipeline.from_run(run_dir, device="cpu")
     config = replace(config, diffusion=ours)
-    task = DiffusionTask(config, pipeline.autoencoder, pipeline.latent_scale)
-    task.unet.load_state_dict(pipeline.unet.state_dict())
+    task = GenerativeTask(config, pipeline.space.autoencoder, pipeline.space.scale)
+    task.network.load_state_dict(pipeline.network.state_dict())
     task.eval()
     dataset = make_dataset(config, "test", max_maps=config.evaluate.max_maps)
     generator = torch.Generator().manual_seed(0)
@@ -258,7 +252,7 @@ def sampled_rmse(config: Config, run_dir: Path) -> float:
     """Return the mean RMSE of sampled maps [dB]."""
     pipeline = RadioDiffPipeline.from_run(run_dir)
     dataset = make_dataset(config, "test", max_maps=config.evaluate.max_maps)
-    predictors = {"model": model_predictor(pipeline, config.evaluate)}
+    predictors = {"model": PipelinePredictor(pipeline, conditions=dataset_conditions(dataset))}
     result = evaluate(predictors, dataset, config.evaluate, protocols=["city"])
     return result["protocols"]["city"]["scores"]["model"]["rmse_db"]["value"]
 
@@ -281,12 +275,12 @@ def reconstruction_rmse(config: Config, run_dir: Path) -> float:
 def identities(config: Config) -> dict[str, float]:
     """Return the largest difference of outputs for switches that change none at one size."""
     generator = torch.Generator().manual_seed(0)
-    side = 4 * config.autoencoder.downsampling * config.unet.min_latent_side
-    condition = torch.rand(2, config.unet.condition_inputs, side, side, generator=generator)
-    x_t = torch.randn(2, config.unet.latent_channels, side // 4, side // 4, generator=generator)
+    side = 4 * config.autoencoder.downsampling * config.network.min_latent_side
+    condition = torch.rand(2, config.network.condition_inputs, side, side, generator=generator)
+    x_t = torch.randn(2, config.network.latent_channels, side // 4, side // 4, generator=generator)
     outputs = []
     for mode in ("size_free", "fixed"):
-        sizes = replace(config.unet, fourier_filter=mode, filter_size=(side // 16, side // 16))
+        sizes = replace(config.network, fourier_filter=mode, filter_size=(side // 16, side // 16))
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
             unet = UNet(sizes).eval()

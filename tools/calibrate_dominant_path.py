@@ -15,8 +15,6 @@ import dataclasses
 import json
 import logging
 import sys
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ from scipy import ndimage, optimize
 from radiodiff.data.images import read_gray
 from radiodiff.files import project_path, write_atomically
 from radiodiff.progress import show_log
-from radiodiff.provenance import current_commit
+from radiodiff.provenance import made_by
 from radiodiff.simulate import (
     DominantPath,
     DominantPathConstants,
@@ -93,9 +91,7 @@ def main() -> None:
         "constants": dataclasses.asdict(engine.constants),
         "transmitters": rows,
         "bends": by_bends(engine, traced),
-        "commit": current_commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {name: version(name) for name in ("radiodiff", "numpy", "numba", "shapely")},
+        **made_by("numpy", "numba", "shapely"),
     }
     out = options.out or project_path("results/calibration")
     out.mkdir(parents=True, exist_ok=True)

@@ -11,12 +11,9 @@ import argparse
 import dataclasses
 import json
 import logging
-import platform
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +28,9 @@ from radiodiff.config import config_text
 from radiodiff.data import RadioMapSample
 from radiodiff.data.open import make_dataset
 from radiodiff.files import project_path, sha256, write_atomically
-from radiodiff.pipeline import RadioDiffPipeline, map_generators
+from radiodiff.predictors.pipeline import RadioDiffPipeline, map_generators
 from radiodiff.progress import show_log
-from radiodiff.provenance import current_commit, device_name
+from radiodiff.provenance import made_by
 from radiodiff.scoring import bootstrap_interval, rmse
 
 logger = logging.getLogger("radiodiff.steps")
@@ -80,8 +77,9 @@ def main() -> None:
     show_log(sys.stderr, "%(asctime)s %(message)s")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    commit, began = current_commit(), time.monotonic()
+    began = time.monotonic()
     pipeline = RadioDiffPipeline.from_run(options.run_dir)
+    made = made_by("torch", "numpy", device=pipeline.device)
     config = pipeline.config
     dataset = make_dataset(config, "test", max_maps=options.tiles)
     per_tile = len(dataset) // len(dataset.maps)
@@ -114,11 +112,7 @@ def main() -> None:
         "run": config.name,
         "weights_sha256": sha256(options.run_dir / "diffusion.safetensors"),
         "seed": config.evaluate.seed,
-        "commit": commit,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": device_name(pipeline.device),
-        "versions": {name: version(name) for name in ("radiodiff", "torch", "numpy")}
-        | {"python": platform.python_version()},
+        **made,
         "data": {"root": config.data.root, "split": dataset.split},
         "wall_time_s": round(time.monotonic() - began, 1),
         "config": yaml.safe_load(config_text(config)),
@@ -179,9 +173,9 @@ def draw(
     config = pipeline.config
     settings = dataclasses.replace(config.evaluate, schedule=sampler.schedule)
     chosen = RadioDiffPipeline(
-        pipeline.autoencoder,
-        pipeline.unet,
-        pipeline.latent_scale,
+        pipeline.space.autoencoder,
+        pipeline.network,
+        pipeline.space.scale,
         dataclasses.replace(config, evaluate=settings),
     )
     generators = map_generators([f"{name}/{number}" for name in batch.name], settings.seed)

@@ -5,9 +5,7 @@ import difflib
 import json
 from pathlib import Path
 
-from radiodiff.data import RadioMapSeer, format_report, pack_dataset, verify_dataset
-from radiodiff.data.splits import read_manifest
-from radiodiff.plots import plot_sample
+from radiodiff.cli.choices import VARIANTS
 from radiodiff.progress import log_progress
 
 __all__ = ["add_commands"]
@@ -29,7 +27,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     show.add_argument("name", help="<map>_<transmitter>, e.g. 3_17")
     show.add_argument(
         "--simulation",
-        choices=("DPM", "IRT2", "IRT4", "carsDPM", "carsIRT2", "carsIRT4"),
+        choices=VARIANTS,
         default="DPM",
         help="target (DPM)",
     )
@@ -49,6 +47,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from radiodiff.data import format_report, verify_dataset
+
     progress = log_progress("checked %d of %d files")
     report = verify_dataset(options.root, sample=options.sample, progress=progress)
     print(json.dumps(report, indent=1) if options.json else format_report(report))
@@ -56,9 +56,13 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> None:
+    from radiodiff.data import RadioMapOptions, RadioMapSeer
+    from radiodiff.plots import plot_sample
+
     has_cars = options.simulation.startswith("cars")
+    simulation = options.simulation.removeprefix("cars")
     dataset = RadioMapSeer(
-        options.root, "all", simulation=options.simulation.removeprefix("cars"), cars=has_cars
+        options.root, "all", RadioMapOptions(simulation=simulation, cars=has_cars)
     )
     names = [f"{map_id}_{transmitter}" for map_id, transmitter in dataset.pairs]
     if options.name not in names:
@@ -68,19 +72,15 @@ def _show(options: argparse.Namespace) -> None:
             f"{len(dataset.maps)} tiles; is it one of {', '.join(close)}?"
         )
     sample = dataset[names.index(options.name)]
-    manifest = read_manifest(options.root) or {}
-    figure = plot_sample(
-        sample,
-        title=f"{options.name}, {options.simulation}",
-        cell_size_m=manifest.get("parameters", {}).get("cell_size_m", 1.0),
-        cars_mask=sample.condition[2].numpy() > 0 if has_cars else None,
-    )
+    figure = plot_sample(sample, title=f"{options.name}, {options.simulation}")
     out = options.out or Path(f"{options.name}_{options.simulation}.png")
     figure.savefig(out, dpi=110)
     print(f"picture: {out}")
 
 
 def _pack(options: argparse.Namespace) -> None:
+    from radiodiff.data import pack_dataset
+
     out = pack_dataset(
         options.root,
         folders=options.folders,

@@ -3,11 +3,9 @@
 import argparse
 from pathlib import Path
 
+from radiodiff.cli.choices import PREDICTORS, PROTOCOLS
 from radiodiff.cli.options import add_run_dir
-from radiodiff.evaluate import format_table
 from radiodiff.files import project_path
-from radiodiff.protocols import PROTOCOLS
-from radiodiff.runs.evaluate import evaluate_run
 
 __all__ = ["add_commands"]
 
@@ -20,11 +18,20 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument(
         "--protocol",
         action="append",
-        choices=list(PROTOCOLS),
+        choices=PROTOCOLS,
         metavar="NAME",
         help=(
             f"rule for the numbers, may be repeated: {', '.join(PROTOCOLS)} (without it all are "
             "stored and city is printed)"
+        ),
+    )
+    evaluate.add_argument(
+        "--predictor",
+        action="append",
+        metavar="NAME|RUN",
+        help=(
+            f"compare with this instead of the three usual baselines, may be repeated: "
+            f"{', '.join(PREDICTORS)}, or the folder of a run"
         ),
     )
     evaluate.add_argument(
@@ -36,12 +43,16 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from radiodiff.runs.evaluate import BASELINES, evaluate_run
+    from radiodiff.scoring import format_table
+
     results_dir = options.out or project_path("results") / options.run_dir.resolve().name
     wanted = list(dict.fromkeys(options.protocol or ()))
     result = evaluate_run(
         options.run_dir,
         results_dir,
-        protocols=wanted or tuple(PROTOCOLS),
+        protocols=wanted or PROTOCOLS,
+        predictors=options.predictor or BASELINES,
         allow_leak=options.allow_leak,
     )
     for protocol in wanted or ["city"]:

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 from radiodiff import __version__
 from radiodiff.cli import data, evaluate, reference, sample, simulate, train
-from radiodiff.data import DatasetError
+from radiodiff.cli.options import report
 from radiodiff.progress import show_log
-from radiodiff.trainer import NonFiniteLossError
 
 __all__ = ["main"]
 
@@ -27,17 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after ``radiodiff``; those of the process if ``None``.
     """
     options = _parser().parse_args(arguments)
+    from radiodiff.data import DatasetError  # here: --help ends above, before torch is imported
+
     show_log(sys.stderr, "%(asctime)s %(message)s")
     if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
         logging.getLogger("radiodiff").setLevel(logging.ERROR)
     try:
         status = options.run(options)
     except (ValueError, OSError, ImportError, DatasetError) as error:
-        print(f"radiodiff: error: {error}", file=sys.stderr)
-        return 2
-    except NonFiniteLossError as error:
-        print(f"radiodiff: error: {error}", file=sys.stderr)
-        return 1
+        return report(error, status=2)
     except KeyboardInterrupt:
         print(
             "radiodiff: interrupted; train, simulate and data pack go on when called again",

@@ -1,10 +1,11 @@
 """Options that several verbs share, and checks of options against each other."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from radiodiff.reference import PROFILES
+from radiodiff.cli.choices import PROFILES
 
 __all__ = [
     "absolute",
@@ -13,6 +14,7 @@ __all__ = [
     "add_run_dir",
     "numbers",
     "refuse",
+    "report",
 ]
 
 
@@ -42,7 +44,7 @@ def add_reference_options(parser: argparse.ArgumentParser) -> None:
     """Add what a configuration file of the public code does not tell."""
     parser.add_argument("--data", type=absolute, help="dataset folder")
     parser.add_argument(
-        "--profile", choices=tuple(PROFILES), help="state of the public code (told by the YAML)"
+        "--profile", choices=PROFILES, help="state of the public code (told by the YAML)"
     )
 
 
@@ -60,3 +62,9 @@ def numbers(option: str, words: Sequence[str] | None) -> list[int] | None:
         return None if words is None else [int(word) for word in words]
     except ValueError:
         raise ValueError(f"{option} must be numbers with commas, got {','.join(words)}") from None
+
+
+def report(error: Exception, *, status: int) -> int:
+    """Print an error as one line and return the exit status."""
+    print(f"radiodiff: error: {error}", file=sys.stderr)
+    return status

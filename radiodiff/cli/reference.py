@@ -4,8 +4,6 @@ import argparse
 from pathlib import Path
 
 from radiodiff.cli.options import add_overrides, add_reference_options
-from radiodiff.config import DataConfig
-from radiodiff.reference import PROFILES, export_run, import_run
 
 __all__ = ["add_commands"]
 
@@ -34,6 +32,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
+    from radiodiff.config import DataConfig
+    from radiodiff.reference import PROFILES, import_run
+
     run = import_run(
         options.checkpoint,
         options.config,
@@ -48,5 +49,7 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    from radiodiff.reference import export_run
+
     count = export_run(options.run_dir, options.out)
     print(f"{count} tensors: {options.out}")

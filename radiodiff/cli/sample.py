@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from radiodiff.cli.options import add_run_dir
-from radiodiff.runs.sample import sample_run
 
 __all__ = ["add_commands"]
 
@@ -21,6 +20,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _sample(options: argparse.Namespace) -> None:
+    from radiodiff.runs.sample import sample_run
+
     out_dir = sample_run(
         options.run_dir,
         options.out,

@@ -3,13 +3,13 @@
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any
 
+from radiodiff.cli.choices import CITY_NAMES, VARIANTS
 from radiodiff.cli.options import numbers, refuse
-from radiodiff.config import load_simulate_config
 from radiodiff.files import project_path
 from radiodiff.progress import log_progress
 from radiodiff.provenance import current_commit
-from radiodiff.simulate import CITY_NAMES, VARIANTS, simulate_dataset, simulate_outlines
 
 __all__ = ["add_commands"]
 
@@ -51,30 +51,48 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> None:
+    settings, out = _read_settings(options)
+    if options.outlines is not None:
+        _simulate_city(options, settings, out)
+    else:
+        _simulate_dataset(options, settings, out)
+
+
+def _read_settings(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
+    """Return what the simulation is told, by parameter, and the folder to write."""
     if options.config is not None:
+        from radiodiff.config import load_simulate_config
+
         refuse(options, "--config", "outlines", *_OF_DATASET, *_OF_CITY, *_OF_BOTH)
         settings = dataclasses.asdict(load_simulate_config(options.config))
-        out = options.out or project_path(Path("data") / Path(options.config).stem)
-    else:
-        settings = {
-            {"cell": "cell_size_m", "shift": "shift_cells"}.get(name, name): value
-            for name in (*_OF_DATASET, *_OF_CITY, *_OF_BOTH)
-            if (value := getattr(options, name)) is not None
-        }
-        for name in {"cities", "variants", "antenna_ids"} & settings.keys():
-            settings[name] = [word.strip() for word in settings[name].split(",")]
-        out = options.out
-        if out is None:
-            raise ValueError("--out is needed: which folder shall receive the maps?")
-    if options.outlines is not None:
-        refuse(options, "--outlines", "workers", *_OF_DATASET)
-        if options.antennas is None:
-            raise ValueError("--outlines needs --antennas: where do the transmitters stand?")
-        settings["antenna_ids"] = numbers("--antenna-ids", settings.get("antenna_ids"))
-        progress = log_progress("simulated %d of %d transmitters")
-        for path in simulate_outlines(out, options.outlines, progress=progress, **settings):
-            print(path)
-        return
+        return settings, options.out or project_path(Path("data") / Path(options.config).stem)
+    settings = {
+        {"cell": "cell_size_m", "shift": "shift_cells"}.get(name, name): value
+        for name in (*_OF_DATASET, *_OF_CITY, *_OF_BOTH)
+        if (value := getattr(options, name)) is not None
+    }
+    for name in {"cities", "variants", "antenna_ids"} & settings.keys():
+        settings[name] = [word.strip() for word in settings[name].split(",")]
+    if options.out is None:
+        raise ValueError("--out is needed: which folder shall receive the maps?")
+    return settings, options.out
+
+
+def _simulate_city(options: argparse.Namespace, settings: dict[str, Any], out: Path) -> None:
+    from radiodiff.simulate import simulate_outlines
+
+    refuse(options, "--outlines", "workers", *_OF_DATASET)
+    if options.antennas is None:
+        raise ValueError("--outlines needs --antennas: where do the transmitters stand?")
+    settings["antenna_ids"] = numbers("--antenna-ids", settings.get("antenna_ids"))
+    progress = log_progress("simulated %d of %d transmitters")
+    for path in simulate_outlines(out, options.outlines, progress=progress, **settings):
+        print(path)
+
+
+def _simulate_dataset(options: argparse.Namespace, settings: dict[str, Any], out: Path) -> None:
+    from radiodiff.simulate import simulate_dataset
+
     refuse(options, "--outlines", *_OF_CITY, present=False)
     missing = [name for name in ("maps", "transmitters") if name not in settings]
     if missing:

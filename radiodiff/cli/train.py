@@ -2,13 +2,9 @@
 
 import argparse
 from pathlib import Path
+from typing import Literal
 
-from radiodiff.cli.options import absolute, add_overrides, add_reference_options
-from radiodiff.config import load_config
-from radiodiff.reference import PROFILES, read_reference_config
-from radiodiff.reference_training import train_reference_run
-from radiodiff.runs.train import default_run_dir, train_run
-from radiodiff.workers import process_state
+from radiodiff.cli.options import absolute, add_overrides, add_reference_options, report
 
 __all__ = ["add_commands"]
 
@@ -24,7 +20,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         metavar="YAML",
         help="configuration file of the public RadioDiff code; needs --data",
     )
-    add_overrides(train, "train.max_steps=100; with --reference in that file's keys")
+    add_overrides(train, "training.max_steps=100; with --reference in that file's keys")
     add_reference_options(train)
     train.add_argument(
         "--encoder-weights",
@@ -47,28 +43,47 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     train.set_defaults(run=_train)
 
 
-def _train(options: argparse.Namespace) -> None:
+def _train(options: argparse.Namespace) -> int | None:
+    from radiodiff.trainer import NonFiniteLossError
+    from radiodiff.workers import process_state
+
     resume = {"auto": "auto", "true": True, "false": False}[options.resume]
-    if options.reference is None:
-        names = ("data", "profile", "encoder_weights", "perceptual_weights")
-        unused = [name for name in names if getattr(options, name) is not None]
-        if unused:
-            shown = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
-            raise ValueError(f"{shown} belongs to --reference, not to --config")
-        config = load_config(options.config, options.overrides)
-        run_dir = train_run(config, options.run_dir or default_run_dir(config), resume=resume)
-    else:
-        if options.data is None:
-            raise ValueError("--reference needs --data ROOT: the public code has its folder inside")
-        run = read_reference_config(
-            options.reference,
-            data_root=options.data,
-            profile=PROFILES.get(options.profile),
-            overrides=options.overrides,
-            encoder_weights=options.encoder_weights,
-            perceptual_weights=options.perceptual_weights,
-        )
-        run_dir = options.run_dir or default_run_dir(run.config)
-        run_dir = train_reference_run(run, run_dir, resume=resume)
+    train = _train_own if options.reference is None else _train_reference
+    try:
+        run_dir = train(options, resume)
+    except NonFiniteLossError as error:
+        return report(error, status=1)
     if process_state().is_main_process:
         print(f"run: {run_dir}")
+    return None
+
+
+def _train_own(options: argparse.Namespace, resume: bool | Literal["auto"]) -> Path:
+    from radiodiff.config import load_config
+    from radiodiff.runs.train import train_run
+
+    names = ("data", "profile", "encoder_weights", "perceptual_weights")
+    unused = [name for name in names if getattr(options, name) is not None]
+    if unused:
+        shown = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        raise ValueError(f"{shown} belongs to --reference, not to --config")
+    return train_run(load_config(options.config, options.overrides), options.run_dir, resume=resume)
+
+
+def _train_reference(options: argparse.Namespace, resume: bool | Literal["auto"]) -> Path:
+    from radiodiff.reference import PROFILES, read_reference_config
+    from radiodiff.reference_training import train_reference_run
+    from radiodiff.runs.train import default_run_dir
+
+    if options.data is None:
+        raise ValueError("--reference needs --data ROOT: the public code has its folder inside")
+    run = read_reference_config(
+        options.reference,
+        data_root=options.data,
+        profile=PROFILES.get(options.profile),
+        overrides=options.overrides,
+        encoder_weights=options.encoder_weights,
+        perceptual_weights=options.perceptual_weights,
+    )
+    run_dir = options.run_dir or default_run_dir(run.config)
+    return train_reference_run(run, run_dir, resume=resume)

@@ -3,7 +3,7 @@
 from radiodiff.data.edges import EdgeDataset, EdgeImages, EdgesConfig
 from radiodiff.data.gray_batches import GrayBatch, GrayBatches, to_samples
 from radiodiff.data.images import DatasetError
-from radiodiff.data.options import SOURCES, DataConfig, open_split
+from radiodiff.data.options import SOURCES, DataConfig, MapDataset, open_split
 from radiodiff.data.packed import PackedImages, pack_dataset
 from radiodiff.data.radiomap3dseer import RadioMap3DSeer, building_height_m
 from radiodiff.data.radiomapseer import RadioMapOptions, RadioMapSeer, Simulation
@@ -23,6 +23,7 @@ __all__ = [
     "EightSymmetries",
     "GrayBatch",
     "GrayBatches",
+    "MapDataset",
     "PackedImages",
     "RadioMap3DSeer",
     "RadioMapOptions",

@@ -210,37 +210,38 @@ def pack_dataset(
     if workers < 1:
         raise ValueError(f"expected workers >= 1, got {workers}")
     root = Path(root)
-    if folders is None:
-        folders = _image_folders(root)
-    else:
-        folders = list(dict.fromkeys(PurePosixPath(folder).as_posix() for folder in folders))
-        for folder in folders:
-            if folder == "." or folder.startswith("/") or ".." in folder.split("/"):
-                raise ValueError(f"expected folders below {root} such as gain/DPM, got {folder}")
+    folders = _image_folders(root) if folders is None else _folders_below(root, folders)
     if not folders:
         raise DatasetError(f"no images below {root / 'gain'} or {root / 'png'}: nothing to pack")
     out = root / FOLDER if out is None else Path(out)
     with _only_packer(out):
         plans = [plan for folder in folders if (plan := _plan(root, folder, out)) is not None]
-        todo = {plan.array: _open_partial(plan) for plan in plans}
-        left = [(plan, shard) for plan in plans for shard in todo[plan.array]]
-        _check_space(out, sum(len(plan.rows(shard)) * _pixels(plan) for plan, shard in left))
-        total = sum(len(plan.files) for plan in plans)
-        done = total - sum(len(plan.rows(shard)) for plan, shard in left)
-        for plan in plans:
-            if not todo[plan.array]:
-                _finish(plan)
-        jobs = [_shard_arguments(plan, shard) for plan, shard in left]
-        for number in run_jobs(_write_shard, jobs, workers):
-            plan, shard = left[number]
-            _note(plan, shard)
-            todo[plan.array].remove(shard)
-            done += len(plan.rows(shard))
-            if not todo[plan.array]:
-                _finish(plan)
-            if progress is not None:
-                progress(done, total)
+        _pack(plans, out, workers, progress)
     return out
+
+
+def _pack(
+    plans: Sequence[_Plan], out: Path, workers: int, progress: Callable[[int, int], None] | None
+) -> None:
+    """Write the shards that are missing; a folder whose last one is there becomes a pack."""
+    todo = {plan.array: _open_partial(plan) for plan in plans}
+    left = [(plan, shard) for plan in plans for shard in todo[plan.array]]
+    _check_space(out, sum(len(plan.rows(shard)) * _pixels(plan) for plan, shard in left))
+    total = sum(len(plan.files) for plan in plans)
+    done = total - sum(len(plan.rows(shard)) for plan, shard in left)
+    for plan in plans:
+        if not todo[plan.array]:
+            _finish(plan)
+    jobs = [_shard_arguments(plan, shard) for plan, shard in left]
+    for number in run_jobs(_write_shard, jobs, workers):
+        plan, shard = left[number]
+        _note(plan, shard)
+        todo[plan.array].remove(shard)
+        done += len(plan.rows(shard))
+        if not todo[plan.array]:
+            _finish(plan)
+        if progress is not None:
+            progress(done, total)
 
 
 def _array_path(root: Path, folder: str, out: Path | None) -> Path:
@@ -258,6 +259,15 @@ def _image_folders(root: Path) -> list[str]:
         for path in own.values()
         if any(is_image_name(name) for name in os.listdir(path))
     )
+
+
+def _folders_below(root: Path, folders: Sequence[str]) -> list[str]:
+    """Return the folders in one form, each once; raise ValueError for one not below the root."""
+    folders = list(dict.fromkeys(PurePosixPath(folder).as_posix() for folder in folders))
+    for folder in folders:
+        if folder == "." or folder.startswith("/") or ".." in folder.split("/"):
+            raise ValueError(f"expected folders below {root} such as gain/DPM, got {folder}")
+    return folders
 
 
 def _scan(folder: Path) -> list[_File]:

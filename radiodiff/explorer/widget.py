@@ -12,7 +12,8 @@ from shapely import Polygon
 from radiodiff.explorer.grid import ExplorerTile, TransmitterGrid
 from radiodiff.explorer.page import DEFAULT_THRESHOLD_DB, check_threshold, tile_message
 from radiodiff.explorer.script import join_modules, source
-from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.predictors.pipeline import RadioDiffPipeline
+from radiodiff.sampler import SamplerConfig
 
 __all__ = ["RadioMapExplorer"]
 
@@ -30,7 +31,7 @@ class RadioMapExplorer(anywidget.AnyWidget):
         cell_size_m: Side of a cell [m].
         size: Cells along a side; needed with outlines.
         transmitter_cell: First ``(row, col)``; the outdoor cell nearest to the middle if ``None``.
-        steps: Denoiser calls per sample.
+        sampler: Steps and the like; the run's if ``None``.
         samples: Samples per transmitter, 2 or more: one has no spread.
         threshold_db: First coverage threshold [dB].
         seed: Seed of the noise, the same for every transmitter.
@@ -65,14 +66,14 @@ class RadioMapExplorer(anywidget.AnyWidget):
         *,
         size: int | None = None,
         transmitter_cell: tuple[int, int] | None = None,
-        steps: int = 5,
+        sampler: SamplerConfig | None = None,
         samples: int = 4,
         threshold_db: float = DEFAULT_THRESHOLD_DB,
         seed: int = 0,
         note: str = "",
     ) -> None:
         self._explored = ExplorerTile(
-            pipeline, buildings, cell_size_m, size=size, steps=steps, samples=samples, seed=seed
+            pipeline, buildings, cell_size_m, size=size, sampler=sampler, samples=samples, seed=seed
         )
         self._grid: TransmitterGrid | None = None
         row, col = transmitter_cell or self._explored.first_cell

@@ -44,8 +44,8 @@ class TimeEmbedding(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         """Return the embedding of times in (0, 1], shape ``(b,)``, as ``(b, width)``."""
         # log(0) would make every output NaN; half precision would flush small times to 0 (D12).
-        t = t.float().clamp_min(torch.finfo(torch.float32).tiny)
-        angle = (t.log() / 4)[:, None] * self.frequencies.float()[None, :] * (2 * pi)
+        t = at_least_single(t).clamp_min(torch.finfo(torch.float32).tiny)
+        angle = (t.log() / 4)[:, None] * self.frequencies.to(t.dtype)[None, :] * (2 * pi)
         code = torch.cat([angle.sin(), angle.cos()], dim=1).to(self.linear1.weight.dtype)
         return self.linear2(functional.gelu(self.linear1(code)))
 
@@ -147,8 +147,8 @@ class FourierFilter(nn.Module):
             raise ValueError(
                 f"expected a bottleneck of {self.size}, got {size}; use fourier_filter='size_free'"
             )
-        weight = resample_spectrum(self.complex_weight.float(), self.size, size)
-        spectrum = torch.fft.rfft2(self.conv(self.norm(x)).float(), norm="ortho")
+        weight = resample_spectrum(at_least_single(self.complex_weight), self.size, size)
+        spectrum = torch.fft.rfft2(at_least_single(self.conv(self.norm(x))), norm="ortho")
         spectrum = spectrum * torch.view_as_complex(weight)
         return x + torch.fft.irfft2(spectrum, s=size, norm="ortho").to(x.dtype)
 
@@ -179,3 +179,8 @@ def resample_spectrum(weight: Tensor, size: tuple[int, int], new_size: tuple[int
     last = size[1] // 2
     low, high = low.clamp_max(last), (low + 1).clamp_max(last)
     return weight[:, :, low].lerp(weight[:, :, high], rest[:, None])
+
+
+def at_least_single(x: Tensor) -> Tensor:
+    """Return numbers in single precision, or as they are if they have more."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

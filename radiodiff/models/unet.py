@@ -242,7 +242,7 @@ class UNet(nn.Module):
         self._check(x_t, t, features, s)
         time = self.time_embedding(t)
         if s is not None:
-            # The embedding takes a logarithm: from 1 up it turns slowly, at a length of 0 too.
+            # The embedding takes a logarithm, which turns slowly from 1 up; a length of 0 is fine.
             time = time + self.span_embedding(1 + (t - s))
         finest = functional.interpolate(features[0], size=x_t.shape[-2:], mode="bilinear")
         stem = self.stem(torch.cat([x_t, finest], dim=1))

@@ -106,16 +106,12 @@ def plot_sample(
     sample: RadioMapSample,
     *,
     title: str = "",
-    cell_size_m: float = 1.0,
-    cars_mask: np.ndarray | None = None,
 ) -> Figure:
     """Draw one sample: what the network is told, the radio map, and a profile through it.
 
     Args:
-        sample: Its condition begins with buildings and transmitter.
+        sample: Of a dataset whose maps are path gain.
         title: Title of the figure; the sample's name if empty.
-        cell_size_m: Side of a cell [m].
-        cars_mask: Cells with cars, shape ``(h, w)``; drawn if given.
 
     Returns:
         A figure with buildings, transmitter and cars, the path gain with its dB bar, and the path
@@ -127,11 +123,12 @@ def plot_sample(
     figure.suptitle(title or sample.name)
     panels = figure.subplot_mosaic([["scene", "map"], ["profile", "profile"]], height_ratios=[2, 1])
     scene = np.full((*building_mask.shape, 3), 0.97)
-    scene[sample.condition[0].numpy() > 0] = 0.55
-    if cars_mask is not None:
-        scene[cars_mask] = _CAR_COLOUR
+    scene[sample.scene.building_mask.numpy()] = 0.55
+    has_cars = bool(sample.scene.cars_known)
+    if has_cars:
+        scene[sample.scene.cars_mask.numpy()] = _CAR_COLOUR
     panels["scene"].imshow(scene, interpolation="nearest")
-    kinds = "buildings, transmitter" + ("" if cars_mask is None else ", cars")
+    kinds = "buildings, transmitter" + (", cars" if has_cars else "")
     _finish(panels["scene"], (row, column), kinds)
     plot_radio_map(
         panels["map"],
@@ -140,7 +137,7 @@ def plot_sample(
         transmitter_cell=(row, column),
         title="path gain",
     )
-    distance_m = (np.arange(gain_db.shape[1]) - column) * cell_size_m
+    distance_m = (np.arange(gain_db.shape[1]) - column) * float(sample.scene.cell_size_m)
     along = np.where(building_mask[row], np.nan, gain_db[row])
     axes = panels["profile"]
     axes.plot(distance_m, along, label=f"row {row}")

@@ -7,28 +7,50 @@ write its file and name it here, in `PROCESSES` and as a field of `ProcessConfig
 from dataclasses import dataclass, field
 from typing import Literal
 
-from radiodiff.processes.base import Answer, Generators, Network, Process, standard_normal
+from radiodiff.processes.base import (
+    Answer,
+    Generators,
+    Network,
+    Process,
+    TimeLaw,
+    standard_normal,
+)
 from radiodiff.processes.constant_sde import ConstantSDE, Prediction
+from radiodiff.processes.flow_matching import FlowMatching, Velocity
+from radiodiff.processes.mean_flow import AverageVelocity, MeanFlow
+from radiodiff.processes.regression import Mean, Regression
 from radiodiff.processes.space import Scaling, scale_latents, unscale_latents
 
 __all__ = [
     "PROCESSES",
     "Answer",
+    "AverageVelocity",
     "ConstantSDE",
     "DiffusionConfig",
+    "FlowMatching",
     "Generators",
+    "Mean",
+    "MeanFlow",
     "Network",
     "Prediction",
     "Process",
     "ProcessConfig",
+    "Regression",
     "Scaling",
+    "TimeLaw",
+    "Velocity",
     "scale_latents",
     "standard_normal",
     "unscale_latents",
 ]
 
 #: Processes by the names that a configuration gives them.
-PROCESSES: dict[str, type] = {"constant_sde": ConstantSDE}
+PROCESSES: dict[str, type] = {
+    "constant_sde": ConstantSDE,
+    "flow_matching": FlowMatching,
+    "mean_flow": MeanFlow,
+    "regression": Regression,
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +79,7 @@ class DiffusionConfig(ConstantSDE):
 class ProcessConfig:
     """Which process a run learns, where it runs, and the options of each process."""
 
-    kind: Literal["constant_sde"] = "constant_sde"
+    kind: Literal["constant_sde", "flow_matching", "mean_flow", "regression"] = "constant_sde"
     """Name of the process; its options are in the section of this name."""
     space: Literal["latent", "map"] = "latent"
     """What the process runs on: latents of an autoencoder, or the radio map itself."""
@@ -73,6 +95,12 @@ class ProcessConfig:
     """Maps it is measured on; the public code takes its first micro-batch alone."""
     constant_sde: ConstantSDE = field(default_factory=ConstantSDE)
     """Options of the constant-drift diffusion."""
+    flow_matching: FlowMatching = field(default_factory=FlowMatching)
+    """Options of flow matching."""
+    mean_flow: MeanFlow = field(default_factory=MeanFlow)
+    """Options of mean flow."""
+    regression: Regression = field(default_factory=Regression)
+    """Options of the regression."""
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning.

@@ -13,20 +13,13 @@ from typing import Any, Literal
 
 import yaml
 
-from radiodiff.config import (
-    AutoencoderLossConfig,
-    Config,
-    ConfigError,
-    DataConfig,
-    EdgesConfig,
-    EvaluateConfig,
-    TrainConfig,
-    apply_override,
-    nearest,
-)
-from radiodiff.data import Splits
+from radiodiff.config import Config, EvaluateConfig, TrainingConfig
+from radiodiff.data import DataConfig, EdgesConfig, Splits
+from radiodiff.losses import AutoencoderLossConfig
 from radiodiff.models import AutoencoderConfig, SwinConfig, UNetConfig
-from radiodiff.processes import DiffusionConfig
+from radiodiff.processes import ConstantSDE, ProcessConfig
+from radiodiff.sampler import SamplerConfig
+from radiodiff.settings import ConfigError, apply_override, nearest
 
 __all__ = [
     "PROFILES",
@@ -35,7 +28,7 @@ __all__ = [
     "Profile",
     "ReferenceRun",
     "autoencoder_config",
-    "diffusion_config",
+    "process_config",
     "read_reference_config",
     "unet_config",
 ]
@@ -51,10 +44,12 @@ class Profile:
     """``R24`` (December 2024) or ``R25`` (July 2025)."""
     commit: str
     """State of the public repository, ``UNIC-Lab/RadioDiff``."""
-    unet: UNetConfig
+    network: UNetConfig
     """Denoising network at full size."""
-    diffusion: DiffusionConfig
+    process: ProcessConfig
     """Diffusion process and its loss."""
+    sampler: SamplerConfig
+    """Steps of the sampling."""
     evaluate: EvaluateConfig
     """Sampling of the test set."""
     splits: Splits
@@ -67,17 +62,28 @@ _R24_UNET = UNetConfig(
     scale_logits=False,
     swin=SwinConfig(sticky_shift=True),
 )
-_R24_DIFFUSION = DiffusionConfig(drift_skip="reference", weighting="inverse_sqrt", latent_scale=0.3)
-_R24_EVALUATE = EvaluateConfig(schedule="reference", batch_size=1, seed=42)
+_R24_SDE = ConstantSDE(drift_skip="reference", weighting="inverse_sqrt")
+_R25_SDE = replace(_R24_SDE, weighting="exponential")
+_SAMPLER = SamplerConfig(schedule="reference")
+_R24_EVALUATE = EvaluateConfig(batch_size=1, seed=42)
 
 #: The release of December 2024.
-R24 = Profile("R24", "e19b1d9", _R24_UNET, _R24_DIFFUSION, _R24_EVALUATE, "radiodiff-r24")
+R24 = Profile(
+    "R24",
+    "e19b1d9",
+    _R24_UNET,
+    ProcessConfig(scale=0.3, constant_sde=_R24_SDE),
+    _SAMPLER,
+    _R24_EVALUATE,
+    "radiodiff-r24",
+)
 #: The release of July 2025.
 R25 = Profile(
     "R25",
     "14c4a8c",
     replace(_R24_UNET, fourier_filter="fixed"),
-    replace(_R24_DIFFUSION, weighting="exponential"),
+    ProcessConfig(scale=0.3, constant_sde=_R25_SDE),
+    _SAMPLER,
     replace(_R24_EVALUATE, seed=0, shared_noise=True),
     "radiodiff-r25",
 )
@@ -87,6 +93,8 @@ PROFILES = {profile.name: profile for profile in (R24, R25)}
 #: Clipping norm that equals clipping at 1 before a loss scale of 65536 is taken out (T11).
 _UNSCALED_CLIP_NORM = 1 / 65536
 
+#: Kinds of attention in the autoencoder.
+_ATTENTIONS = {"vanilla": "softmax", "linear": "linear", "none": "none"}
 _ENCODERS = {
     "swin": "swin",
     "resnet": "resnet101",
@@ -134,6 +142,7 @@ class ReferenceRun:
 
 _IGNORED = "without effect, as in the public code"
 _ELSEWHERE = "without effect here, where the command line says it"
+_NO_LOSS = "without effect here, where weights are read and no loss is computed"
 _UNKNOWN = "not known to the public code"
 
 
@@ -245,25 +254,47 @@ def autoencoder_config(first_stage: Mapping[str, Any]) -> AutoencoderConfig:
 def _autoencoder(section: _Section) -> AutoencoderConfig:
     """Read ``embed_dim`` and ``ddconfig``."""
     sizes = section.section("ddconfig")
-    latent_channels = sizes.need("z_channels", int)
-    if section.need("embed_dim", int) != latent_channels:
-        raise ValueError(
-            f"embed_dim and z_channels must agree, got {section.need('embed_dim', int)} and "
-            f"{latent_channels}"
-        )
-    in_channels = sizes.need("in_channels", int)
     sizes.expect("double_z", True, "the posterior has a variance")
-    sizes.expect("out_ch", in_channels, "the decoder returns what the encoder takes")
-    sizes.expect("attn_resolutions", [], "attention is in the middle block only")
-    sizes.expect("dropout", 0.0, "the published autoencoder has none")
+    sizes.expect("give_pre_end", False, "the decoder ends in a map")
+    _expect_no_attention_between_levels(sizes)
     sizes.ignore("resolution")  # printed only
+    attention = sizes.get("attn_type", "vanilla")
+    if sizes.get("use_linear_attn", False):
+        attention = "linear"
+    if attention not in _ATTENTIONS:
+        raise ValueError(
+            f"ddconfig.attn_type must be one of {', '.join(_ATTENTIONS)}, got {attention!r}"
+        )
+    given, latent = sizes.need("in_channels", int), section.need("embed_dim", int)
+    returned, inner = sizes.get("out_ch", given), sizes.need("z_channels", int)
     return AutoencoderConfig(
-        in_channels=in_channels,
-        latent_channels=latent_channels,
+        in_channels=given,
+        out_channels=None if returned == given else returned,
+        latent_channels=latent,
+        inner_channels=None if inner == latent else inner,
         width=sizes.need("ch", int),
         multipliers=tuple(sizes.need("ch_mult", list)),
         blocks=sizes.need("num_res_blocks", int),
+        dropout=sizes.get("dropout", 0.0),
+        attention=_ATTENTIONS[attention],
+        learned_resampling=sizes.get("resamp_with_conv", True),
+        bounded=sizes.get("tanh_out", False),
     )
+
+
+def _expect_no_attention_between_levels(sizes: _Section) -> None:
+    """Refuse pairs of sides in ``attn_resolutions``; numbers have no effect."""
+    levels = sizes.values.get("attn_resolutions")
+    if isinstance(levels, list) and levels and all(isinstance(side, int) for side in levels):
+        # As upstream: each is compared with a pair of sides, which no number equals.
+        sizes.ignore("attn_resolutions")
+    else:
+        sizes.expect(
+            "attn_resolutions",
+            [],
+            "the public code finds a pair of sides at full resolution only, where a matrix of all "
+            "cells by all cells fits in no memory",
+        )
 
 
 def unet_config(
@@ -299,7 +330,7 @@ def _unet(section: _Section, profile: Profile, swin: Mapping[str, Any] | None) -
     height, width = section.pair("input_size", [80, 80])
     if profile is R24:
         section.ignore("DPMCARK")
-    sizes = profile.unet.swin
+    sizes = profile.network.swin
     if swin:
         other = _Section(swin, "swin")
         sizes = replace(
@@ -316,7 +347,7 @@ def _unet(section: _Section, profile: Profile, swin: Mapping[str, Any] | None) -
         for key in ("window_sizes1", "window_sizes2")
     ]
     return replace(
-        profile.unet,
+        profile.network,
         latent_channels=section.get("channels", 3),
         width=section.need("dim", int),
         multipliers=tuple(section.get("dim_mults", [1, 2, 4, 4])),
@@ -331,8 +362,8 @@ def _unet(section: _Section, profile: Profile, swin: Mapping[str, Any] | None) -
     )
 
 
-def diffusion_config(model: Mapping[str, Any], profile: Profile) -> DiffusionConfig:
-    """Return the diffusion that a ``model`` section describes under a profile.
+def process_config(model: Mapping[str, Any], profile: Profile) -> ProcessConfig:
+    """Return the process that a ``model`` section describes under a profile.
 
     Args:
         model: ``eps``, ``loss_type``, ``use_l1``, ``weighting_loss``, ``scale_factor`` and the
@@ -342,10 +373,10 @@ def diffusion_config(model: Mapping[str, Any], profile: Profile) -> DiffusionCon
     Raises:
         ValueError: If a value is unknown.
     """
-    return _diffusion(_Section(model, "model"), profile, first_batch=1)
+    return _process(_Section(model, "model"), profile, first_batch=1)
 
 
-def _diffusion(section: _Section, profile: Profile, *, first_batch: int) -> DiffusionConfig:
+def _process(section: _Section, profile: Profile, *, first_batch: int) -> ProcessConfig:
     """Read what the ``model`` section says about process and loss."""
     section.expect("start_dist", "normal", "uniform noise is not what the SDE ends in")
     loss_type = section.get("loss_type", "l2")
@@ -353,7 +384,7 @@ def _diffusion(section: _Section, profile: Profile, *, first_batch: int) -> Diff
         raise ValueError(f"model.loss_type must be l1 or l2, got {loss_type!r}")
     both = section.get("use_l1", True)
     error = "absolute" if loss_type == "l1" else "both" if both else "squared"
-    weighting = profile.diffusion.weighting
+    weighting = profile.process.constant_sde.weighting
     if profile is R24:
         section.ignore("weighting_loss")
     elif not section.get("weighting_loss", False):
@@ -372,13 +403,16 @@ def _diffusion(section: _Section, profile: Profile, *, first_batch: int) -> Diff
             )
         scale = None
     return replace(
-        profile.diffusion,
-        t_min=section.get("eps", 1e-4),
-        weighting=weighting,
-        error=error,
-        latent_scaling="softsign" if softsign else "factor",
-        latent_scale=1.0 if softsign else scale,
-        latent_scale_maps=first_batch,
+        profile.process,
+        scaling="softsign" if softsign else "factor",
+        scale=1.0 if softsign else scale,
+        scale_maps=first_batch,
+        constant_sde=replace(
+            profile.process.constant_sde,
+            t_min=section.get("eps", 1e-4),
+            weighting=weighting,
+            error=error,
+        ),
     )
 
 
@@ -435,16 +469,20 @@ def read_reference_config(
         if is_diffusion:
             run = _diffusion_run(path, root, model, profile, data_root, encoder_weights)
         else:
-            if not for_training:  # weights are read, no loss is computed
-                model.section("lossconfig").values |= {"perceptual_weight": 0.0}
+            if for_training:
+                _expect_published_loss(model)
+            else:
+                loss = model.section("lossconfig")
+                loss.ignore(*loss.values, why=_NO_LOSS)
+                loss.values |= {"perceptual_weight": 0.0}
             run = _autoencoder_run(path, root, model, profile, data_root, perceptual_weights)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
     if for_training and run.stage == "diffusion" and not run.config.condition_fits:
         raise ConfigError(
             f"{path}: data.name {root.section('data').get('name', 'radio')} gives "
-            f"{run.config.data.condition_channels} condition channels, the network takes "
-            f"{run.config.unet.condition_inputs}: model.unet.DPMCARK must be true for data.name "
+            f"{len(run.config.data.channels)} condition channels, the network takes "
+            f"{run.config.network.condition_inputs}: model.unet.DPMCARK must be true for data.name "
             "DPMCARK and for no other"
         )
     _log_leftovers(path, root)
@@ -471,18 +509,25 @@ def _diffusion_run(
     model.ignore("use_disloss", "input_keys")  # use_disloss: logged only (D4)
     first_stage = model.section("first_stage")
     first_stage.ignore("lossconfig")  # a frozen first stage has no loss
+    autoencoder = _autoencoder(first_stage)
     unet = model.section("unet")
+    if unet.get("channels", 3) != autoencoder.latent_channels:
+        raise ValueError(
+            f"model.unet.channels must be the first stage's embed_dim, "
+            f"{autoencoder.latent_channels}, got {unet.get('channels', 3)}"
+        )
     data = root.section("data")
     trainer = root.section("trainer", required=False)
     batch_size = data.need("batch_size", int) if trainer.values else data.get("batch_size", 1)
+    sampling = root.section("sampler", required=False)
     config = Config(
         name=path.stem,
         autoencoder_loss=AutoencoderLossConfig(perceptual_weight=0.0),
         data=_data(data, profile, data_root, model, "image_size"),
-        autoencoder=_autoencoder(first_stage),
-        unet=_unet(unet, profile, model.optional("swin", dict)),
-        diffusion=_diffusion(model, profile, first_batch=batch_size),
-        train=_training(
+        autoencoder=autoencoder,
+        network=_unet(unet, profile, model.optional("swin", dict)),
+        process=_process(model, profile, first_batch=batch_size),
+        training=_training(
             trainer,
             batch_size=batch_size,
             accumulation=trainer.get("gradient_accumulate_every", 1),
@@ -494,7 +539,8 @@ def _diffusion_run(
             sample_before=trainer.get("test_before", True),
             clips=True,
         ),
-        evaluate=_evaluation(root.section("sampler", required=False), model, profile),
+        sampler=_sampler(sampling, model, profile),
+        evaluate=replace(profile.evaluate, batch_size=sampling.get("batch_size", 1)),
         encoder_weights_file=encoder_weights,
     )
     if profile is R24:
@@ -531,13 +577,6 @@ def _autoencoder_run(
     autoencoder = _autoencoder(model)
     loss = model.section("lossconfig")
     loss.ignore("pixelloss_weight")
-    loss.expect("logvar_init", 0.0, "the log-variance is never trained, and 0 as published")
-    loss.expect("disc_in_channels", autoencoder.in_channels, "the discriminator sees the map")
-    loss.expect("disc_num_layers", 3, "the published discriminator has three")
-    loss.expect("disc_factor", 1.0, "disc_weight says the same")
-    loss.expect("disc_loss", "hinge", "the published loss")
-    loss.expect("use_actnorm", False, "the published discriminator has batch norms")
-    loss.expect("disc_conditional", False, "the published discriminator sees the map alone")
     data = root.section("data")
     trainer = root.section("trainer", required=False)
     trainer.expect(
@@ -576,9 +615,10 @@ def _autoencoder_run(
         ),
         data=_data(data, profile, data_root, model.section("ddconfig"), "resolution"),
         autoencoder=autoencoder,
-        train_autoencoder=training,
-        unet=replace(profile.unet, latent_channels=autoencoder.latent_channels),
-        diffusion=profile.diffusion,
+        autoencoder_training=training,
+        network=replace(profile.network, latent_channels=autoencoder.latent_channels),
+        process=profile.process,
+        sampler=profile.sampler,
         evaluate=profile.evaluate,
     )
     return ReferenceRun(
@@ -592,6 +632,23 @@ def _autoencoder_run(
         resume_milestone=0,
         saves_state=True,  # as the public first-stage trainer always does
     )
+
+
+def _expect_published_loss(model: _Section) -> None:
+    """Refuse losses that we do not compute, before a first stage is trained on one."""
+    sizes, loss = model.section("ddconfig"), model.section("lossconfig")
+    channels = sizes.need("in_channels", int)
+    sizes.expect("out_ch", channels, "the discriminator compares what is returned with what came")
+    loss.expect("disc_in_channels", channels, "the discriminator sees the map")
+    for key, only, why in (
+        ("logvar_init", 0.0, "the log-variance is never trained, and 0 as published"),
+        ("disc_num_layers", 3, "the published discriminator has three"),
+        ("disc_factor", 1.0, "disc_weight says the same"),
+        ("disc_loss", "hinge", "the published loss"),
+        ("use_actnorm", False, "the published discriminator has batch norms"),
+        ("disc_conditional", False, "the published discriminator sees the map alone"),
+    ):
+        loss.expect(key, only, why)
 
 
 def _data(
@@ -632,10 +689,10 @@ def _data(
     return DataConfig(root=root, splits=splits, workers=workers, **_DATA[name])
 
 
-def _training(section: _Section, *, clips: bool, **fixed: Any) -> TrainConfig:
+def _training(section: _Section, *, clips: bool, **fixed: Any) -> TrainingConfig:
     """Read what both trainers share; a file for sampling alone has no such section."""
     if not section.values:
-        return TrainConfig(batch_size=fixed["batch_size"])
+        return TrainingConfig(batch_size=fixed["batch_size"])
     fp16, amp = section.get("fp16", False), section.get("amp", False)
     clip_norm = 1.0 if clips else None  # the first stage clips after it has stepped (V1)
     if clips and fp16 and not amp:
@@ -646,7 +703,7 @@ def _training(section: _Section, *, clips: bool, **fixed: Any) -> TrainConfig:
         )
     every = section.need("save_and_sample_every", int)
     section.ignore("results_folder", why=_ELSEWHERE)
-    return TrainConfig(
+    return TrainingConfig(
         max_steps=section.need("train_num_steps", int),
         learning_rate=section.need("lr", float),
         min_learning_rate=section.need("min_lr", float),
@@ -660,7 +717,7 @@ def _training(section: _Section, *, clips: bool, **fixed: Any) -> TrainConfig:
     )
 
 
-def _evaluation(section: _Section, model: _Section, profile: Profile) -> EvaluateConfig:
+def _sampler(section: _Section, model: _Section, profile: Profile) -> SamplerConfig:
     """Read the ``sampler`` section."""
     window = stride = None
     if section.values:
@@ -676,9 +733,8 @@ def _evaluation(section: _Section, model: _Section, profile: Profile) -> Evaluat
     section.ignore("use_ema", "save_folder", "ckpt_path", "target_path", why=_ELSEWHERE)
     section.ignore("use_fp16", "use_timer", "warm_up_steps", "inference_stop_idx", why=_ELSEWHERE)
     return replace(
-        profile.evaluate,
+        profile.sampler,
         steps=model.get("sampling_timesteps", 1),
-        batch_size=section.get("batch_size", 1),
         window=window,
         stride=stride,
     )
@@ -687,7 +743,7 @@ def _evaluation(section: _Section, model: _Section, profile: Profile) -> Evaluat
 def _log_leftovers(path: Path, root: _Section) -> None:
     """Name each key that has no effect, once."""
     known = list(root.known())
-    found: dict[str, list[str]] = {_IGNORED: [], _ELSEWHERE: [], _UNKNOWN: []}
+    found: dict[str, list[str]] = {_IGNORED: [], _ELSEWHERE: [], _NO_LOSS: [], _UNKNOWN: []}
     for key, why in root.leftovers():
         found[why].append(key + (nearest(key, known) if why == _UNKNOWN else ""))
     for why, keys in found.items():

@@ -1,39 +1,43 @@
 """Scoring a run: numbers with where they come from, and a figure."""
 
 import json
-import platform
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
-from torch.utils.data import DataLoader
 
-from radiodiff.config import Config
+from radiodiff.config import Config, EvaluateConfig
 from radiodiff.data import RadioMapSeer, path_gain_db, split_overlap, transmitter_cell
 from radiodiff.data.open import make_dataset
-from radiodiff.data.splits import read_manifest
-from radiodiff.evaluate import (
-    Baselines,
-    check_protocols,
-    dominant_path_predictor,
-    evaluate,
-    model_predictor,
-)
 from radiodiff.files import write_atomically
-from radiodiff.pipeline import RadioDiffPipeline
 from radiodiff.plots import plot_predictions
-from radiodiff.protocols import PROTOCOLS
-from radiodiff.provenance import current_commit, device_name
-from radiodiff.runs.sessions import stage_seconds
+from radiodiff.predictors import (
+    PipelinePredictor,
+    Predictor,
+    dataset_conditions,
+    make_predictor,
+    mean_of_samples,
+)
+from radiodiff.predictors.pipeline import RadioDiffPipeline
+from radiodiff.provenance import made_by
+from radiodiff.runs.sessions import seconds_of_run, trained_at
+from radiodiff.scene import stack_scenes
+from radiodiff.scoring import PROTOCOLS, check_protocols, evaluate
 from radiodiff.workers import process_state
 
-__all__ = ["evaluate_run"]
+__all__ = ["BASELINES", "evaluate_run"]
+
+#: What a run is compared with unless others are named.
+BASELINES = ("mean_training_map", "distance_law", "dominant_path")
 
 _FIGURE_MAPS = 4
+
+_UNFAIR = (
+    "a score would be no fair test: {}. Choose other settings in section data, or score all the "
+    "same with --allow-leak (allow_leak=True), which the results will tell"
+)
 
 
 def evaluate_run(
@@ -41,6 +45,7 @@ def evaluate_run(
     results_dir: Path,
     *,
     protocols: Sequence[str] = tuple(PROTOCOLS),
+    predictors: Sequence[str] = BASELINES,
     device: str | None = None,
     allow_leak: bool = False,
 ) -> dict[str, Any]:
@@ -49,7 +54,9 @@ def evaluate_run(
     Args:
         run_dir: Folder of a finished run.
         results_dir: Receives ``metrics.json`` and ``predictions.png``.
-        protocols: Rules for the numbers, see `radiodiff.protocols.PROTOCOLS`; all if not given.
+        protocols: Rules for the numbers, see `radiodiff.scoring.PROTOCOLS`; all if not given.
+        predictors: What the run is compared with: names in `radiodiff.predictors.PREDICTORS`, or
+            folders of runs.
         device: Where the networks run; a GPU if there is one.
         allow_leak: Score all the same where it is no fair test: judged maps are in another split
             too, or the condition is computed from the truth. The results say so under ``leak``.
@@ -62,63 +69,37 @@ def evaluate_run(
         DatasetError: If its dataset is not there.
         ValueError: If several processes were launched, there is no such protocol, the run's maps
             are not path gain on the scale of the files, or it is no fair test and ``allow_leak``
-            is false; names the maps.
+            is false; names the maps; or there is no such predictor.
     """
     if process_state().num_processes > 1:
         raise ValueError("evaluation runs in one process: start it without torchrun")
     check_protocols(protocols)
-    commit = current_commit()
     began = time.monotonic()
     run_dir, results_dir = Path(run_dir), Path(results_dir)
     pipeline = RadioDiffPipeline.from_run(run_dir, device=device)
+    made = made_by("torch", "numpy", "numba", "accelerate", device=pipeline.device)
     config = pipeline.config
-    if not config.data.has_decibels or config.data.threshold:
-        raise ValueError(
-            "scores are defined for path gain on the scale of RadioMapSeer's files, but the run "
-            f"has data.source {config.data.source} and data.threshold {config.data.threshold:g}: "
-            "look at its maps with `radiodiff sample`"
-        )
-    training = make_dataset(config, "train")
-    held_out = make_dataset(config, config.evaluate.split, max_maps=config.evaluate.max_maps)
+    training, held_out = _open_splits(config, pipeline.space.channels)
     leak = _leaks(config, held_out)
     if leak and not allow_leak:
-        raise ValueError(
-            f"a score would be no fair test: {'; '.join(leak.values())}. Choose other settings in "
-            "section data, or score all the same with --allow-leak (allow_leak=True), which the "
-            "results will tell"
-        )
-    model = model_predictor(pipeline, config.evaluate)
-    predictors = {
-        "radiodiff": model,
-        **Baselines.fit(training).predictors(),
-        "dominant path": dominant_path_predictor(_cell_size_m(held_out)),
+        raise ValueError(_UNFAIR.format("; ".join(leak.values())))
+    model = _model(pipeline, held_out)
+    others = {
+        Path(name).name.replace("_", " "): make_predictor(name, training, device=device)
+        for name in predictors
     }
-    result = evaluate(predictors, held_out, config.evaluate, protocols=protocols)
-    figure = plot_predictions(_figure_rows(held_out, model))
-    results_dir.mkdir(parents=True, exist_ok=True)
-    figure.savefig(results_dir / "predictions.png", dpi=110)
-    sessions = json.loads((run_dir / "sessions.json").read_text())
-    seconds = {"data": sum(session["data_s"] for session in sessions)}
-    seconds |= {stage: stage_seconds(run_dir, stage) for stage in ("autoencoder", "diffusion")}
-    seconds["evaluation"] = time.monotonic() - began
-    judged = (
-        f"{config.data.root}, {held_out.split}: {len(held_out)} maps of {result['tiles']} tiles"
-    )
+    judged = {"radiodiff": model, **others}
+    result = evaluate(judged, held_out, config.evaluate, protocols=protocols)
+    _write_figure(held_out, model, config.evaluate, results_dir / "predictions.png")
+    maps = f"{len(held_out)} maps of {result['tiles']} tiles"
     result |= {
-        "judged": judged,
+        "judged": f"{config.data.root}, {held_out.split}: {maps}",
         "run": config.name,
         "seed": config.seed,
-        "commit": commit,
-        "trained_at": sorted({session["commit"] for session in sessions}),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": device_name(pipeline.device),
-        "versions": {
-            name: version(name) for name in ("radiodiff", "torch", "numpy", "numba", "accelerate")
-        }
-        | {"python": platform.python_version()},
+        **made,
+        "trained_at": trained_at(run_dir),
         "data": _describe(training, held_out),
-        "wall_time_s": {name: round(value, 1) for name, value in seconds.items()}
-        | {"total": round(sum(seconds.values()), 1)},
+        "wall_time_s": _wall_time_s(run_dir, evaluation=time.monotonic() - began),
         "config": yaml.safe_load((run_dir / "config.yaml").read_text()),
     }
     if leak:
@@ -127,10 +108,28 @@ def evaluate_run(
     return result
 
 
-def _cell_size_m(dataset: RadioMapSeer) -> float:
-    """Return the side of a cell of a dataset [m]; 1 m in the real one."""
-    manifest = read_manifest(dataset.root) or {}
-    return manifest.get("parameters", {}).get("cell_size_m", 1.0)
+def _open_splits(config: Config, channels: tuple[str, ...]) -> tuple[RadioMapSeer, RadioMapSeer]:
+    """Open the maps of the training and those that are judged."""
+    if not config.data.has_decibels or config.data.threshold:
+        raise ValueError(
+            "scores are defined for path gain on the scale of RadioMapSeer's files, but the run "
+            f"has data.source {config.data.source} and data.threshold {config.data.threshold:g}: "
+            "look at its maps with `radiodiff sample`"
+        )
+    judged = config.evaluate
+    return (
+        make_dataset(config, "train", channels=channels),
+        make_dataset(config, judged.split, channels=channels, max_maps=judged.max_maps),
+    )
+
+
+def _model(pipeline: RadioDiffPipeline, dataset: RadioMapSeer) -> Predictor:
+    """Return a run as a predictor of a dataset's scenes."""
+    return PipelinePredictor(
+        pipeline,
+        shared_noise=pipeline.config.evaluate.shared_noise,
+        conditions=dataset_conditions(dataset),
+    )
 
 
 def _leaks(config: Config, held_out: RadioMapSeer) -> dict[str, str]:
@@ -147,15 +146,18 @@ def _leaks(config: Config, held_out: RadioMapSeer) -> dict[str, str]:
     return leaks
 
 
-def _figure_rows(dataset: RadioMapSeer, model: Any) -> list[dict[str, object]]:
-    """Truth and prediction of the first transmitter of a few tiles."""
+def _write_figure(
+    dataset: RadioMapSeer, model: Predictor, config: EvaluateConfig, path: Path
+) -> None:
+    """Draw truth and prediction of the first transmitter of a few tiles."""
     firsts: dict[int, int] = {}
     for index, (map_id, _) in enumerate(dataset.pairs):
         firsts.setdefault(map_id, index)
     chosen = list(firsts.values())[:_FIGURE_MAPS]
     samples = [dataset[index] for index in chosen]
-    predictions = model(next(iter(DataLoader(samples, batch_size=len(samples)))))
-    return [
+    scenes = stack_scenes([sample.scene for sample in samples])
+    predictions = mean_of_samples(model(scenes, samples=config.samples, seed=config.seed))
+    rows = [
         {
             "name": sample.name,
             "truth_db": path_gain_db(sample),
@@ -165,6 +167,8 @@ def _figure_rows(dataset: RadioMapSeer, model: Any) -> list[dict[str, object]]:
         }
         for sample, prediction in zip(samples, predictions, strict=True)
     ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plot_predictions(rows).savefig(path, dpi=110)
 
 
 def _describe(training: RadioMapSeer, held_out: RadioMapSeer) -> dict[str, Any]:
@@ -184,3 +188,10 @@ def _describe(training: RadioMapSeer, held_out: RadioMapSeer) -> dict[str, Any]:
             for dataset in (training, held_out)
         },
     }
+
+
+def _wall_time_s(run_dir: Path, *, evaluation: float) -> dict[str, float]:
+    """Return how long data, stages and evaluation took, and all of them together [s]."""
+    seconds = seconds_of_run(run_dir) | {"evaluation": evaluation}
+    seconds["total"] = sum(seconds.values())
+    return {name: round(value, 1) for name, value in seconds.items()}

@@ -6,19 +6,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 from radiodiff.checkpoint import newest_checkpoint
-from radiodiff.config import Config, ConfigError, load_config
+from radiodiff.config import Config, TrainingConfig, load_config
+from radiodiff.settings import ConfigError
 
-__all__ = ["STAGES", "Stage", "check_condition", "check_run", "last_checkpoint"]
+__all__ = ["SECTION_OF_STAGE", "STAGES", "Stage", "check_run", "last_checkpoint", "stage_config"]
 
 Stage = Literal["autoencoder", "diffusion"]
 
 #: What a run trains, in order.
 STAGES: tuple[Stage, ...] = ("autoencoder", "diffusion")
 
+#: Section of the configuration that sets how a stage is trained.
+SECTION_OF_STAGE: dict[Stage, str] = {
+    "autoencoder": "autoencoder_training",
+    "diffusion": "training",
+}
+
 #: Sections, keys and fields that may change between a run and its continuation.
 _FREE_KEYS = (
     "evaluate",
-    "train.max_steps",
+    "sampler",
+    "training.max_steps",
     "log_every",
     "sample_every",
     "sample_before",
@@ -30,6 +38,17 @@ _FREE_KEYS = (
 )
 
 
+def stage_config(config: Config, stage: Stage) -> TrainingConfig:
+    """Return the section that sets how a stage is trained."""
+    return getattr(config, SECTION_OF_STAGE[stage])
+
+
+def last_checkpoint(config: Config, run_dir: Path, stage: Stage) -> Path:
+    """Return the checkpoint with which a stage will end."""
+    steps = stage_config(config, stage).max_steps
+    return run_dir / stage / "checkpoints" / f"step-{steps:08d}"
+
+
 def check_run(
     config: Config,
     run_dir: Path,
@@ -37,7 +56,12 @@ def check_run(
     resume: bool | Literal["auto"] = "auto",
     stages: Sequence[Stage] = STAGES,
 ) -> None:
-    """Refuse a folder in which `train_run` must not work; arguments and errors are the same."""
+    """Refuse what `train_run` must not do; arguments and errors are the same.
+
+    This is the one place where a resumption is judged: the trainer goes on from what it finds.
+    """
+    if "diffusion" in stages:
+        _check_condition(config)
     newest = {stage: newest_checkpoint(run_dir / stage / "checkpoints") for stage in stages}
     if resume is True and not any(newest.values()):
         raise FileNotFoundError(f"resume is true, but {run_dir} holds no checkpoint")
@@ -54,22 +78,22 @@ def check_run(
             )
     last, found = last_checkpoint(config, run_dir, stages[-1]), newest[stages[-1]]
     if found is not None and found.name > last.name:
-        section = "train" if stages[-1] == "diffusion" else "train_autoencoder"
         raise ConfigError(
-            f"{run_dir} has {found.name}, beyond {section}.max_steps "
-            f"{getattr(config, section).max_steps}: "
+            f"{run_dir} has {found.name}, beyond {SECTION_OF_STAGE[stages[-1]]}.max_steps "
+            f"{stage_config(config, stages[-1]).max_steps}: "
             "ask for as many steps or more, or choose another run folder"
         )
 
 
-def check_condition(config: Config) -> None:
+def _check_condition(config: Config) -> None:
     """Refuse data whose condition the network cannot take, before hours of a first stage."""
     if not config.condition_fits:
-        given, encoder = config.data.condition_channels, config.unet.encoder
+        given, encoder = config.channels, config.network.encoder
         key = f"{encoder}.in_channels" if encoder in ("swin", "conv") else "condition_mix_inputs"
         raise ConfigError(
-            f"the data give {given} condition channels, the network takes "
-            f"{config.unet.condition_inputs}: set unet.{key}={given}, or change section data"
+            f"the data give {len(given)} condition channels ({', '.join(given)}), the network "
+            f"takes {config.network.condition_inputs}: set network.{key}={len(given)}, or change "
+            "section data"
         )
 
 
@@ -99,9 +123,3 @@ def _check_same_run(config: Config, run_dir: Path) -> None:
             f"{run_dir} holds a run with another configuration ({shown}): "
             "choose another run folder or delete that one"
         )
-
-
-def last_checkpoint(config: Config, run_dir: Path, stage: Stage) -> Path:
-    """Return the checkpoint with which a stage will end."""
-    training = config.train if stage == "diffusion" else config.train_autoencoder
-    return run_dir / stage / "checkpoints" / f"step-{training.max_steps:08d}"

@@ -15,10 +15,12 @@ from radiodiff import units
 from radiodiff.config import EvaluateConfig
 from radiodiff.data import EdgeDataset, EdgeImages, RadioMapSample
 from radiodiff.data.open import make_dataset
-from radiodiff.evaluate import draw_maps, model_predictor
+from radiodiff.data.options import MapDataset
 from radiodiff.files import sha256, write_atomically
-from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.predictors import draw_maps
+from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.progress import log_progress
+from radiodiff.sampler import SamplerConfig, make_schedule
 from radiodiff.workers import process_state
 
 __all__ = ["sample_run"]
@@ -65,22 +67,47 @@ def sample_run(
         raise ValueError(f"max_maps must be at least 1, got {max_maps}")
     pipeline = RadioDiffPipeline.from_run(run_dir, device=device)
     settings = dataclasses.replace(pipeline.config.evaluate, samples=1)
+    sampler = pipeline.config.sampler
     if steps is not None:
-        settings = dataclasses.replace(settings, steps=steps)
-    pipeline.config = dataclasses.replace(pipeline.config, evaluate=settings)  # and its limits
-    max_maps = settings.max_maps if max_maps is None else max_maps
-    dataset = make_dataset(pipeline.config, split or settings.split, max_maps=max_maps)
+        sampler = dataclasses.replace(sampler, steps=steps)
+    make_schedule(sampler, pipeline.process)  # or raises
+    dataset = make_dataset(
+        pipeline.config,
+        split or settings.split,
+        channels=pipeline.space.channels if pipeline.config.data.has_decibels else None,
+        max_maps=settings.max_maps if max_maps is None else max_maps,
+    )
     if isinstance(dataset, EdgeDataset):
         raise ValueError("edges are drawn for whole pictures, those of split test")
     out_dir = Path(out_dir)
-    made_by = {
-        "weights_sha256": sha256(Path(run_dir) / "diffusion.safetensors"),
-        **{name: getattr(settings, name) for name in ("steps", "schedule", "seed", "shared_noise")},
+    _claim_folder(out_dir, Path(run_dir), settings, sampler)
+    _draw_pictures(pipeline, dataset, out_dir, settings, sampler)
+    return out_dir
+
+
+def _claim_folder(
+    out_dir: Path, run_dir: Path, settings: EvaluateConfig, sampler: SamplerConfig
+) -> None:
+    """Note in a folder what its pictures are made of; refuse one that holds others."""
+    drawn_from = {
+        "weights_sha256": sha256(run_dir / "diffusion.safetensors"),
+        **{name: getattr(sampler, name) for name in ("steps", "schedule")},
+        **{name: getattr(settings, name) for name in ("seed", "shared_noise")},
     }
     note = out_dir / "sample.json"
-    if note.is_file() and json.loads(note.read_text()) != made_by:
+    if note.is_file() and json.loads(note.read_text()) != drawn_from:
         raise ValueError(f"{out_dir} holds pictures of other weights or settings: name another")
-    write_atomically(note, json.dumps(made_by, indent=1) + "\n")
+    write_atomically(note, json.dumps(drawn_from, indent=1) + "\n")
+
+
+def _draw_pictures(
+    pipeline: RadioDiffPipeline,
+    dataset: MapDataset,
+    out_dir: Path,
+    settings: EvaluateConfig,
+    sampler: SamplerConfig,
+) -> None:
+    """Draw the maps that the folder lacks."""
     names = [f"{name}.png" for name in dataset.names]
     left = [k for k, name in enumerate(names) if not (out_dir / name).is_file()]
     if len(left) < len(names):
@@ -89,20 +116,29 @@ def sample_run(
     done = len(names) - len(left)
     batch_size = 1 if isinstance(dataset, EdgeImages) else settings.batch_size  # sides differ
     for batch in DataLoader(Subset(dataset, left), batch_size=batch_size):
-        gray = _drawn_gray(pipeline, batch, settings).clamp(0, 1)[:, 0]
+        gray = _drawn_gray(pipeline, batch, settings, sampler).clamp(0, 1)[:, 0]
         for name, picture in zip(batch.name, (255 * gray + 0.5).byte().numpy(), strict=True):
             save = partial(Image.fromarray(picture).save, format="PNG")
             write_atomically(out_dir / f"{name}.png", save)
         done += len(batch.name)
         report(done, len(names))
-    return out_dir
 
 
 def _drawn_gray(
-    pipeline: RadioDiffPipeline, batch: RadioMapSample, settings: EvaluateConfig
+    pipeline: RadioDiffPipeline,
+    batch: RadioMapSample,
+    settings: EvaluateConfig,
+    sampler: SamplerConfig,
 ) -> Tensor:
     """Return a drawn map for each of a batch as gray levels of the files."""
+    drawn = draw_maps(
+        pipeline,
+        batch.condition,
+        [(name, 0) for name in batch.name],
+        seed=settings.seed,
+        sampler=sampler,
+        shared_noise=settings.shared_noise,
+    )
     if pipeline.config.data.has_decibels:
-        return units.path_gain_db_to_gray(model_predictor(pipeline, settings)(batch))
-    drawn = draw_maps(pipeline, batch.condition, [(name, 0) for name in batch.name], settings)
+        return units.path_gain_db_to_gray(pipeline.path_gain_db(drawn).double().cpu())
     return units.model_to_gray(drawn.cpu())

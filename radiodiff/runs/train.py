@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,13 +14,17 @@ from torch.utils.data import DataLoader, Subset
 
 from radiodiff.checkpoint import load_weights, newest_checkpoint
 from radiodiff.config import Config, save_config
-from radiodiff.data import EightSymmetries
+from radiodiff.data import EightSymmetries, RadioMapSeer
 from radiodiff.data.open import make_dataset
+from radiodiff.data.options import MapDataset
 from radiodiff.files import project_path, remove_temporaries, write_atomically
 from radiodiff.models import AutoencoderKL, UNet, parameter_count
-from radiodiff.runs.guard import STAGES, Stage, check_condition, check_run, last_checkpoint
+from radiodiff.predictors.familiar import SceneStatistics
+from radiodiff.predictors.pipeline import RadioDiffPipeline, mean_run
+from radiodiff.predictors.space import Space
+from radiodiff.runs.guard import STAGES, Stage, check_run, last_checkpoint
 from radiodiff.runs.sessions import record_session
-from radiodiff.tasks import AutoencoderTask, DiffusionTask, measure_latent_scale
+from radiodiff.tasks import AutoencoderTask, GenerativeTask, measure_scale
 from radiodiff.trainer import OnCheckpoint, train
 from radiodiff.workers import process_state
 
@@ -39,10 +44,12 @@ def train_run(
     *,
     resume: bool | Literal["auto"] = "auto",
     stages: Sequence[Stage] = STAGES,
-    initial_unet: Mapping[str, Tensor] | None = None,
+    initial_network: Mapping[str, Tensor] | None = None,
     on_checkpoint: OnCheckpoint | None = None,
 ) -> Path:
-    """Train both stages and return the run folder, which `RadioDiffPipeline.from_run` reads.
+    """Train a run's stages and return its folder, which `RadioDiffPipeline.from_run` reads.
+
+    A process on maps has no first stage.
 
     The folder receives ``config.yaml`` (resolved) before the first step, one folder a stage, and
     ``autoencoder.safetensors``, ``latents.json`` and ``diffusion.safetensors`` as they are
@@ -55,7 +62,7 @@ def train_run(
             that there is none.
         stages: Which stages to train; ``diffusion`` alone needs ``autoencoder.safetensors`` in
             the folder.
-        initial_unet: Weights that the U-Net starts from instead of random ones.
+        initial_network: Weights that the network of the process starts from instead of random ones.
         on_checkpoint: Called in the main process before each checkpoint, see `trainer.train`.
 
     Returns:
@@ -70,49 +77,84 @@ def train_run(
         NonFiniteLossError: If a loss is not finite.
     """
     run_dir = Path(run_dir) if run_dir is not None else default_run_dir(config)
-    if "diffusion" in stages:
-        check_condition(config)
     check_run(config, run_dir, resume=resume, stages=stages)
-    state = process_state()
-    last = last_checkpoint(config, run_dir, stages[-1])
-    newest = newest_checkpoint(last.parent)
-    began = time.monotonic()
-    dataset = make_dataset(config, "train")
-    if state.is_main_process:
-        remove_temporaries(run_dir)
-        save_config(config, run_dir / "config.yaml")
-        if newest != last:
-            record_session(run_dir, time.monotonic() - began)
-        logger.info("%d training maps of %d tiles", len(dataset), len(dataset.maps))
-        logger.info("parameters: %s", _parameter_counts(config))
-    training = EightSymmetries(dataset) if config.data.augment else dataset
-    settings: dict[str, Any] = {
-        "seed": config.seed,
-        "workers": config.data.workers,
-        "on_checkpoint": on_checkpoint,
-    }
-    # The latent scale is written after the first stage: with it the stage is over for good, since
-    # the second builds on exactly these weights.
-    if "autoencoder" in stages and not (run_dir / "latents.json").is_file():
+    is_latent = config.process.space == "latent"
+    is_second = "diffusion" in stages
+    mean = mean_run(config, device=process_state().device) if is_second else None
+    dataset = _open_training_maps(config, run_dir, stages[-1], mean)
+    learn = partial(
+        train,
+        dataset=EightSymmetries(dataset) if config.data.augment else dataset,
+        run_dir=run_dir,
+        seed=config.seed,
+        workers=config.data.workers,
+        on_checkpoint=on_checkpoint,
+    )
+    # The scale is written after the first stage: with it the stage is over for good, since the
+    # second builds on exactly these weights.
+    if is_latent and "autoencoder" in stages and not (run_dir / "latents.json").is_file():
         task = _seeded(config.seed, AutoencoderTask, config)
-        train(task, training, config.train_autoencoder, run_dir, **settings)
-    if "diffusion" not in stages:
-        return run_dir
-    autoencoder = _seeded(config.seed, AutoencoderKL, config.autoencoder)
-    load_weights(autoencoder, run_dir / "autoencoder.safetensors")
-    scale = _latent_scale(config, autoencoder.to(state.device).eval(), dataset, run_dir)
-    task = _seeded(config.seed + 1, DiffusionTask, config, autoencoder, scale)
-    if initial_unet is not None:
-        task.unet.load_state_dict(initial_unet)
-    train(task, training, config.train, run_dir, **settings)
+        learn(task, config=config.autoencoder_training)
+    if is_second:
+        task = _generative_task(config, run_dir, dataset, mean)
+        if initial_network is not None:
+            task.network.load_state_dict(initial_network)
+        learn(task, config=config.training)
     return run_dir
 
 
+def _open_training_maps(
+    config: Config, run_dir: Path, stage: Stage, mean: RadioDiffPipeline | None
+) -> MapDataset:
+    """Open the training maps, and note configuration and session unless the stage is finished."""
+    last = last_checkpoint(config, run_dir, stage)
+    is_finished = newest_checkpoint(last.parent) == last
+    began = time.monotonic()
+    channels = Space(config, None, 1.0, mean).channels if mean is not None else None
+    dataset = make_dataset(config, "train", channels=channels)
+    if process_state().is_main_process:
+        remove_temporaries(run_dir)
+        save_config(config, run_dir / "config.yaml")
+        _note_scenes(dataset, run_dir)
+        if not is_finished:
+            record_session(run_dir, time.monotonic() - began)
+        logger.info("%d training maps of %d tiles", len(dataset), len(dataset.maps))
+        logger.info("parameters: %s", _parameter_counts(config))
+    return dataset
+
+
+def _note_scenes(dataset: MapDataset, run_dir: Path) -> None:
+    """Keep in ``scenes.json`` what the training scenes are like, one a tile."""
+    if not isinstance(dataset, RadioMapSeer):
+        return
+    firsts: dict[int, int] = {}
+    for index, (map_id, _) in enumerate(dataset.pairs):
+        firsts.setdefault(map_id, index)
+    scenes = (dataset[index].scene for index in firsts.values())
+    noted = SceneStatistics.of_scenes(scenes)._asdict()
+    write_atomically(run_dir / "scenes.json", json.dumps(noted, indent=1) + "\n")
+
+
+def _generative_task(
+    config: Config, run_dir: Path, dataset: MapDataset, mean: RadioDiffPipeline | None
+) -> GenerativeTask:
+    """Return the task of the second stage, on the autoencoder in the run folder if it has one."""
+    autoencoder = None
+    if config.process.space == "latent":
+        autoencoder = _seeded(config.seed, AutoencoderKL, config.autoencoder)
+        load_weights(autoencoder, run_dir / "autoencoder.safetensors")
+        autoencoder.to(process_state().device).eval()
+    scale = _scale(Space(config, autoencoder, 1.0, mean), dataset, run_dir)
+    return _seeded(config.seed + 1, GenerativeTask, config, autoencoder, scale, mean)
+
+
 def _parameter_counts(config: Config) -> str:
-    """Return the sizes of autoencoder and U-Net and their sum, as text."""
+    """Return the sizes of autoencoder, if there is one, and network and their sum, as text."""
     with torch.device("meta"):
-        autoencoder, unet = AutoencoderKL(config.autoencoder), UNet(config.unet)
-    counts = {"autoencoder": parameter_count(autoencoder), "U-Net": parameter_count(unet)}
+        counts = {"U-Net": parameter_count(UNet(config.network))}
+        if config.process.space == "latent":
+            autoencoder = AutoencoderKL(config.autoencoder)
+            counts = {"autoencoder": parameter_count(autoencoder), **counts}
     counts["total"] = sum(counts.values())
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
@@ -124,29 +166,29 @@ def _seeded(seed: int, make: Any, *arguments: Any) -> nn.Module:
         return make(*arguments)
 
 
-def _latent_scale(config: Config, autoencoder: AutoencoderKL, dataset: Any, run_dir: Path) -> float:
-    """Return the configured or measured latent scale and keep it in ``latents.json``."""
-    path = run_dir / "latents.json"
+def _scale(space: Space, dataset: MapDataset, run_dir: Path) -> float:
+    """Return the configured or measured scale of ``x_0`` and keep it in ``latents.json``."""
+    path, process = run_dir / "latents.json", space.config.process
     state = process_state()
     if state.is_main_process and not path.is_file():
-        scale = config.diffusion.latent_scale
-        if config.diffusion.latent_scaling == "softsign":
-            scale = 1.0
-        scale = scale or _measure_scale(config, autoencoder, dataset)
+        scale = 1.0 if process.scaling == "softsign" else process.scale
+        scale = scale or _measured_scale(space, dataset, state.device)
         write_atomically(path, json.dumps({"latent_scale": scale}))
     state.wait_for_everyone()  # on every path: one process alone in a barrier waits for ever
     return json.loads(path.read_text())["latent_scale"]
 
 
-def _measure_scale(config: Config, autoencoder: AutoencoderKL, dataset: Any) -> float:
-    """Return 1 / standard deviation of the latents of maps spread evenly over a dataset."""
-    device = next(autoencoder.parameters()).device
-    count = min(config.diffusion.latent_scale_maps, len(dataset))
+def _measured_scale(space: Space, dataset: MapDataset, device: torch.device) -> float:
+    """Return 1 / standard deviation of ``x_0`` of maps spread evenly over a dataset."""
+    count = min(space.config.process.scale_maps, len(dataset))
     chosen = Subset(dataset, range(0, count * (len(dataset) // count), len(dataset) // count))
     # A generator of its own: a loader draws from the global one otherwise.
     loader = DataLoader(chosen, batch_size=16, generator=torch.Generator())
-    batches = (batch._replace(radio_map=batch.radio_map.to(device)) for batch in loader)
-    generator = torch.Generator(device).manual_seed(config.seed)
-    scale = measure_latent_scale(autoencoder, batches, generator)
+    batches = (
+        batch._replace(radio_map=batch.radio_map.to(device), condition=batch.condition.to(device))
+        for batch in loader
+    )
+    generator = torch.Generator(device).manual_seed(space.config.seed)
+    scale = measure_scale(space, batches, generator)
     logger.info("latent scale %.4f, measured on training maps", scale)
     return scale

@@ -153,7 +153,9 @@ def test_edges_are_learned_and_drawn_by_the_same_commands(tiny, root, tmp_path):
     data = dataclasses.replace(
         tiny.data, source="edges", root=str(root), edges=EdgesConfig(crop_size=(32, 32), crops=4)
     )
-    unet = dataclasses.replace(tiny.unet, conv=dataclasses.replace(tiny.unet.conv, in_channels=3))
+    unet = dataclasses.replace(
+        tiny.network, conv=dataclasses.replace(tiny.network.conv, in_channels=3)
+    )
     config = dataclasses.replace(tiny, data=data, unet=unet)
     assert len(make_dataset(config, "train")) == 12
     assert len(make_dataset(config, "train", max_maps=1)) == 4

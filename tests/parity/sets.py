@@ -28,7 +28,7 @@ from radiodiff.models import (
     FourierFilter,
     UNet,
 )
-from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.processes import ConstantSDE, Prediction, constant_sde
 from radiodiff.reference import (
     Names,
@@ -41,7 +41,7 @@ from radiodiff.reference import (
     unet_state_dict,
 )
 from radiodiff.sampler import reference_schedule, sample
-from radiodiff.tasks import AutoencoderTask, DiffusionTask
+from radiodiff.tasks import AutoencoderTask, GenerativeTask
 from tests.parity.vectors import Answer, VectorSet, recipe
 from tests.processes.direct import DirectSDE
 
@@ -201,7 +201,7 @@ def unet(vectors: VectorSet) -> Answers:
         with recording(network, inner) as seen:
             features = network.encode_condition(condition)
             heads = network(x_t, t, features)
-        drift, noise = vectors.folder.profile.diffusion.predict(heads, x_t, t)
+        drift, noise = vectors.folder.profile.process.predict(heads, x_t, t)
         yield f"{prefix}C", drift
         yield f"{prefix}noise", noise
         if prefix:
@@ -248,7 +248,7 @@ def our_module(path: str, names: Names, keys: list[str]) -> str | None:
 
 
 def end_to_end(vectors: VectorSet) -> Answers:
-    """The sampling of `RadioDiffPipeline` and the training step of `DiffusionTask`."""
+    """The sampling of `RadioDiffPipeline` and the training step of `GenerativeTask`."""
     section, folder = vectors.config, vectors.folder
     swin = folder.manifest["sets"].get("unet_small", {}).get("config", {}).get("swin")
     sizes = unet_config(section["unet"], vectors.folder.profile, swin=section.get("swin", swin))
@@ -275,7 +275,7 @@ def end_to_end(vectors: VectorSet) -> Answers:
     noise = [vectors.input("init"), *vectors.input("eps")]
     x_0 = pipeline.latents(condition, steps=section["sampling_timesteps"], noise=noise)
     yield "sample/z", x_0
-    yield "sample/image", (pipeline.decode(x_0) + 1) / 2
+    yield "sample/image", (pipeline.space.radio_maps(x_0) + 1) / 2
 
     first_stage.to(GRADIENT_TYPE)
     image, *draws = (
@@ -285,15 +285,15 @@ def end_to_end(vectors: VectorSet) -> Answers:
     batch = RadioMapSample(image, condition, torch.ones(0), "")
     names = unet_names(sizes)
     for mode in vectors.entry["modes"]:
-        task = DiffusionTask(config, first_stage, section["scale_factor"]).train(mode == "train")
-        task.unet.load_state_dict(weights)
+        task = GenerativeTask(config, first_stage, section["scale_factor"]).train(mode == "train")
+        task.network.load_state_dict(weights)
         task.to(GRADIENT_TYPE)
         with _given(*draws):
             loss = task(batch, "diffusion", 0, torch.Generator()).loss
         loss.backward()
         yield f"{mode}/loss", loss[None]
-        yield from _gradients(vectors, mode, names, dict(task.unet.named_parameters()))
-        state = task.unet.state_dict()
+        yield from _gradients(vectors, mode, names, dict(task.network.named_parameters()))
+        state = task.network.state_dict()
         statistics = {key: state[names.ours(key)] for key in vectors.entry["bn_keys"]}
         labels = [key for key, value in statistics.items() for _ in value]
         yield f"{mode}/bn_running", Answer(torch.cat(list(statistics.values())), labels=labels)

@@ -24,7 +24,7 @@ from radiodiff.models import (
     UNet,
     VGG16Features,
 )
-from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.reference import (
     PROFILES,
     autoencoder_state_dict,
@@ -121,7 +121,7 @@ def assert_statistics(values, expected, tolerance):
 @pytest.fixture(scope="module")
 def weights():
     """One set for both profiles: they share their layout."""
-    weights = reference_weights(AutoencoderConfig(), PROFILES["R25"].unet)
+    weights = reference_weights(AutoencoderConfig(), PROFILES["R25"].network)
     first = weights["model.final_conv.weight"].flatten()[:3].tolist()
     assert first == pytest.approx([0.0926135, 0.1219140, -0.0931533], abs=1e-7)
     assert weights["model.time_mlp.0.W"][:2].tolist() == pytest.approx([9.6058798, 6.1885915])
@@ -140,11 +140,11 @@ def profile(request):
 
 @pytest.fixture(scope="module")
 def unet(profile, weights):
-    return with_weights(UNet, profile.unet, unet_state_dict(weights, profile.unet))
+    return with_weights(UNet, profile.network, unet_state_dict(weights, profile.network))
 
 
 def outputs(unet, profile, x_t, t, features):
-    return profile.diffusion.predict(unet(x_t, t, features), x_t, t)
+    return profile.process.predict(unet(x_t, t, features), x_t, t)
 
 
 @torch.no_grad()
@@ -198,7 +198,7 @@ def test_training_loss(unet, profile):
     x_t = (1 - t).view(-1, 1, 1, 1) * x_0 + t.sqrt().view(-1, 1, 1, 1) * noise
     features = unet.encode_condition(given("input:cond2", (2, *SIZE[1:])))
     prediction = outputs(unet, profile, x_t, t, features)
-    loss = profile.diffusion.regression_loss(prediction, x_0, noise, t).mean()
+    loss = profile.process.regression_loss(prediction, x_0, noise, t).mean()
     expected = GOLDEN[profile.name]["p_losses"]["train/loss_simple"]
     assert loss.item() == pytest.approx(expected, rel=1e-4)
 
@@ -211,11 +211,11 @@ def test_sampling(first_stage, unet, profile, steps):
     config = Config(
         name="golden",
         autoencoder_loss=AutoencoderLossConfig(perceptual_weight=0.0),
-        unet=profile.unet,
-        diffusion=profile.diffusion,
+        unet=profile.network,
+        diffusion=profile.process,
         evaluate=profile.evaluate,
     )
-    scale = profile.diffusion.latent_scale
+    scale = profile.process.scale
     pipeline = RadioDiffPipeline(first_stage, unet, scale, config)
     calls = []
     handles = [
@@ -232,7 +232,7 @@ def test_sampling(first_stage, unet, profile, steps):
     assert calls.count(unet) == latent["nfe"] == steps + 1
     assert calls.count(unet.condition_encoder) == 1
     if f"sample image N={steps}" in expected:
-        image = (pipeline.decode(x_0) + 1) / 2
+        image = (pipeline.space.radio_maps(x_0) + 1) / 2
         assert_statistics(image, expected[f"sample image N={steps}"], 1e-3)
 
 

@@ -234,7 +234,7 @@ def test_losses(tmp_path):
     (tmp_path / "diffusion" / "log.jsonl").write_text(log)
     with pytest.raises(FileNotFoundError, match=r"config\.yaml"):
         plot_losses(tmp_path)
-    config = load_config("smoke", "train.ema_start=1 train.ema_decay=0.3")
+    config = load_config("smoke", "training.ema_start=1 training.ema_decay=0.3")
     save_config(config, tmp_path / "config.yaml")
     loss, rate, decay = plot_losses(tmp_path).axes
     assert loss.lines[0].get_xydata().tolist() == [[1, 1], [2, 0.5], [3, 1 / 3]]

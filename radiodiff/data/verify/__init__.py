@@ -7,6 +7,7 @@ ToA Radio Maps*, arXiv:2212.11777). Nothing in a folder makes the check stop: wh
 read is a fault and has a name in the report.
 """
 
-from radiodiff.data.verify.report import check_digests, format_report, verify_dataset
+from radiodiff.data.verify.digests import check_digests
+from radiodiff.data.verify.report import format_report, verify_dataset
 
 __all__ = ["check_digests", "format_report", "verify_dataset"]

@@ -10,7 +10,7 @@ from PIL import Image
 from radiodiff.cli.main import main
 from radiodiff.simulate import simulate_dataset
 
-from .conftest import SHARED
+from ..conftest import SHARED
 
 REAL = SHARED / "data" / "radiomapseer_sample"
 
