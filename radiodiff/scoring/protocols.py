@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from radiodiff import units
-from radiodiff.data import thresholded
 from radiodiff.scoring.intervals import tile_means, tile_picks
 from radiodiff.scoring.metrics import ssim
 
@@ -227,7 +226,7 @@ def map_sums(prediction: Tensor, target: Tensor, outdoor: Tensor, protocol: Prot
 def _on_scale(gray: Tensor, scale: Scale) -> Tensor:
     """Return gray levels in [0, 1] on the scale that a protocol compares."""
     if scale == "thresholded":
-        return thresholded(gray, THRESHOLD)
+        return units.thresholded(gray, THRESHOLD)
     if scale == "decibels":
         return units.gray_to_path_gain_db(gray)
     if scale == "power":

@@ -73,7 +73,7 @@ def test_report(training):
     assert "6 maps of 2 tiles" in table
     assert all(name in table for name in predictors)
     assert "samples" not in result
-    with pytest.raises(ValueError, match="set evaluate.samples to 2 or more"):
+    with pytest.raises(ValueError, match=r"set evaluate\.samples to 2 or more"):
         format_samples(result)
 
 
