@@ -5,7 +5,7 @@ module, training and evaluation, are here. `radiodiff.settings` reads them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -165,7 +165,8 @@ class Config:
     autoencoder_training: TrainingConfig = field(default_factory=TrainingConfig)
     """First stage: the autoencoder."""
     network: UNetConfig = field(default_factory=UNetConfig)
-    """Network of the process, condition encoder included."""
+    """Network of the process, condition encoder included; ``heads`` and ``times`` follow from the
+    process."""
     encoder_weights_file: str | None = None
     """Initial weights of the condition encoder, under torchvision's names (``swin_b`` and the
     like, ``.pth`` or ``.safetensors``); ``null`` starts from random numbers."""
@@ -179,16 +180,25 @@ class Config:
     """Evaluation after training."""
 
     def __post_init__(self) -> None:
-        make_schedule(self.sampler, self.process.chosen)  # or raises
+        process = self.process.chosen
+        make_schedule(self.sampler, process)  # or raises
+        # The process decides what the network returns and which times it takes.
+        network = replace(self.network, heads=process.heads, times=process.times)
+        object.__setattr__(self, "network", network)
+        if self.process.space == "map" and network.latent_channels != 1:
+            raise ConfigError(
+                f"process.space is map, but network.latent_channels is {network.latent_channels}: "
+                "a radio map has 1"
+            )
         self._check_residual()
-        encoder = self.network.conv
-        if self.network.encoder == "conv" and encoder.transmitter_features:
-            if self.network.condition_inputs > 1 and "transmitter" != self.channels[1:2][0]:
-                raise ConfigError(
-                    "network.conv.transmitter_features looks for the transmitter in the second "
-                    f"channel of the condition, which is {self.channels[1]}: list it there, or set "
-                    "network.conv.transmitter_features: false"
-                )
+        looks_for_it = self.network.encoder == "conv" and self.network.conv.transmitter_features
+        channels = self.channels
+        if looks_for_it and "transmitter" in channels and channels[1] != "transmitter":
+            raise ConfigError(
+                "network.conv.transmitter_features looks for the transmitter in the second channel "
+                f"of the condition, which is {channels[1]}: list it there, or set "
+                "network.conv.transmitter_features: false"
+            )
 
     def _check_residual(self) -> None:
         """Refuse a mean that no channel is; folders of runs are looked at when they are loaded."""

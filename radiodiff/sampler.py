@@ -161,7 +161,8 @@ def sample(
         schedule: Times from ``start_time`` strictly down to 0; ``len(schedule) - 1`` evaluations.
         start: What `Process.start` gave, shape ``(b, c, h, w)``: at time 1, standard normal noise.
         start_time: Time of ``start`` [1].
-        stochastic: Draw fresh noise in every step but the last; without, nothing is drawn.
+        stochastic: Draw fresh noise in every step but the last, if the process does at all;
+            without, nothing is drawn.
         generator: Source of the noise of the steps, one or one for each map.
         noise: Noise to use instead of drawing, one ``(b, c, h, w)`` for each step but the last,
             which needs none.
@@ -178,7 +179,7 @@ def sample(
         raise ValueError(
             f"schedule must decrease strictly from {start_time:g} to 0, got {list(schedule)}"
         )
-    if noise is not None and not stochastic:
+    if noise is not None and not (stochastic and process.draws_noise):
         raise ValueError("got noise for steps that draw none: use stochastic=True or noise=None")
     if noise is not None and len(noise) < len(schedule) - 2:
         raise ValueError(f"need noise for {len(schedule) - 2} steps, got {len(noise)}")

@@ -1,10 +1,13 @@
-"""The sampler: any denoiser, one start, exact schedules."""
+"""The sampler: any process, one start, exact schedules."""
+
+from itertools import pairwise
 
 import pytest
 import torch
 
-from radiodiff.processes import ConstantSDE, Prediction, standard_normal
+from radiodiff.processes import ConstantSDE, FlowMatching, Prediction, standard_normal
 from radiodiff.sampler import (
+    SCHEDULES,
     SamplerConfig,
     make_schedule,
     reference_schedule,
@@ -282,3 +285,57 @@ def test_each_window_is_drawn_alone():
     for window, stride in (((4, 4), (5, 4)), ((0, 4), (1, 1))):
         with pytest.raises(ValueError, match="stride <= window"):
             sample_windows(draw, torch.zeros(1, 1, 4, 6), window, stride)
+
+
+@pytest.mark.parametrize("start", [1.0, 0.4])
+def test_schedule_runs_from_the_start_of_the_sampler(start):
+    schedule = make_schedule(SamplerConfig(steps=4, start=start), ConstantSDE())
+    assert schedule == pytest.approx([start * t for t in (1, 0.75, 0.5, 0.25, 0)])
+    x_0 = standard_normal(SHAPE, torch.Generator().manual_seed(5))
+    noise = standard_normal(SHAPE, torch.Generator().manual_seed(6))
+    x_t = DIRECT.perturb(x_0, noise, torch.full((2,), start))
+    result = sample(DIRECT, toward(x_0), schedule, x_t, start_time=start, stochastic=False)
+    assert torch.allclose(result, x_0, atol=1e-5)
+
+
+def test_start_at_another_time_than_the_schedule_is_refused():
+    start = torch.ones(SHAPE)
+    for schedule, time in (((1.0, 0.0), 0.5), ((0.5, 0.0), 1.0), ((0.5, 0.5, 0.0), 0.5)):
+        with pytest.raises(ValueError, match=f"strictly from {time:g} to 0"):
+            sample(DIRECT, toward(start), schedule, start, start_time=time)
+
+
+def test_noise_for_a_process_that_draws_none_is_refused():
+    start = torch.ones(SHAPE)
+    with pytest.raises(ValueError, match="steps that draw none"):
+        sample(FlowMatching(), lambda x_t, t: (x_t,), (1.0, 0.5, 0.0), start, noise=[start])
+
+
+def test_times_of_the_public_code_belong_to_one_process():
+    with pytest.raises(ValueError, match="not of FlowMatching: use 'uniform'"):
+        make_schedule(SamplerConfig(schedule="reference"), FlowMatching())
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_rule_runs_down_from_1_to_0(name):
+    times = make_schedule(SamplerConfig(steps=6, schedule=name), ConstantSDE())
+    assert times[0] == 1
+    assert times[-1] == 0
+    assert all(s < t for t, s in pairwise(times))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"schedule": "cosine"}, "schedule must be one of uniform, reference, got 'cosine'"),
+        ({"start": 0.0}, "start must lie in"),
+        ({"start": 1.5}, "start must lie in"),
+        ({"stride": (4, 4)}, "needs a window"),
+        ({"window": (4, 4), "stride": (5, 4)}, "stride <= window"),
+        ({"window": (0, 4)}, "stride <= window"),
+    ],
+)
+def test_sampler_without_meaning_is_refused(fault, message):
+    with pytest.raises(ValueError, match=message):
+        SamplerConfig(**fault)

@@ -26,7 +26,6 @@ __all__ = [
     "Answer",
     "AverageVelocity",
     "ConstantSDE",
-    "DiffusionConfig",
     "FlowMatching",
     "Generators",
     "Mean",
@@ -51,28 +50,6 @@ PROCESSES: dict[str, type] = {
     "mean_flow": MeanFlow,
     "regression": Regression,
 }
-
-
-@dataclass(frozen=True)
-class DiffusionConfig(ConstantSDE):
-    """The constant SDE and the scaling of the latents it runs on."""
-
-    latent_scaling: Scaling = "factor"
-    """How latents become ``x_0``: times a factor, or ``z / (1 + |z|)`` into (-1, 1)."""
-    latent_scale: float | None = None
-    """Factor that brings latents to unit variance [1]; ``null`` measures it on training maps."""
-    latent_scale_maps: int = 256
-    """Maps it is measured on; the public code takes its first micro-batch alone."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that have no meaning.
-
-        Raises:
-            ValueError: If ``t_min`` lies outside (0, 1) or ``latent_scale_maps`` is below 1.
-        """
-        super().__post_init__()
-        if self.latent_scale_maps < 1:
-            raise ValueError(f"latent_scale_maps must be at least 1, got {self.latent_scale_maps}")
 
 
 @dataclass(frozen=True)

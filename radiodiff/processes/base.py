@@ -16,7 +16,6 @@ __all__ = [
     "as_times",
     "check_order",
     "per_map",
-    "refuse_noise",
     "standard_normal",
 ]
 
@@ -45,6 +44,8 @@ class Process(Protocol):
     """Times that the network is given: 1, or 2."""
     one_step: ClassVar[bool]
     """Whether one evaluation is all there is, whatever the number of steps."""
+    draws_noise: ClassVar[bool]
+    """Whether steps know how to draw fresh noise."""
 
     def loss(
         self, network: Network, x_0: Tensor, *, generator: torch.Generator | None = None
@@ -93,7 +94,7 @@ class Process(Protocol):
             answer: What `ask` gave there.
             t: Current time, in ``(0, 1]``.
             s: Target time, in ``[0, t)``.
-            stochastic: Draw fresh noise, where the process knows how to.
+            stochastic: Draw fresh noise, if the process does at all.
             generator: Source of that noise, one or one for each map.
             noise: Noise to use instead of drawing, shape ``(b, c, h, w)``.
         """
@@ -171,13 +172,3 @@ def check_order(t: float, s: float) -> None:
     """
     if not 0 <= s < t <= 1:
         raise ValueError(f"need 0 <= s < t <= 1, got t={t:g}, s={s:g}")
-
-
-def refuse_noise(noise: Tensor | None) -> None:
-    """Refuse noise for a step that would not use it.
-
-    Raises:
-        ValueError: If there is any.
-    """
-    if noise is not None:
-        raise ValueError("got noise for a process whose steps draw none: use noise=None")

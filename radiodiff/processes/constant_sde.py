@@ -67,6 +67,7 @@ class ConstantSDE:
     heads = ("drift", "noise")
     times = 1
     one_step = False
+    draws_noise = True
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning.

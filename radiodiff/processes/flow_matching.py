@@ -27,7 +27,6 @@ from radiodiff.processes.base import (
     as_times,
     check_order,
     per_map,
-    refuse_noise,
     standard_normal,
 )
 
@@ -51,6 +50,7 @@ class FlowMatching:
     heads = ("velocity",)
     times = 1
     one_step = False
+    draws_noise = False
 
     def loss(
         self, network: Network, x_0: Tensor, *, generator: torch.Generator | None = None
@@ -123,12 +123,11 @@ class FlowMatching:
             s: Target time, in ``[0, t)``.
             stochastic: Not used: the start alone is random.
             generator: Not used.
-            noise: Must be ``None``.
+            noise: Not used.
 
         Returns:
             ``x_t - (t - s) velocity``, shape ``(b, c, h, w)``.
         """
-        refuse_noise(noise)
         return straight_step(x_t, answer.velocity, t=t, s=s)
 
 

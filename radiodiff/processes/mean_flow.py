@@ -28,7 +28,6 @@ from radiodiff.processes.base import (
     TimeLaw,
     as_times,
     per_map,
-    refuse_noise,
     standard_normal,
 )
 from radiodiff.processes.flow_matching import straight_path, straight_step
@@ -67,6 +66,7 @@ class MeanFlow:
     heads = ("average_velocity",)
     times = 2
     one_step = False
+    draws_noise = False
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning.
@@ -194,10 +194,9 @@ class MeanFlow:
             s: Target time, in ``[0, t)``.
             stochastic: Not used: the start alone is random.
             generator: Not used.
-            noise: Must be ``None``.
+            noise: Not used.
 
         Returns:
             ``x_t - (t - s) u``, shape ``(b, c, h, w)``.
         """
-        refuse_noise(noise)
         return straight_step(x_t, answer.average_velocity, t=t, s=s)

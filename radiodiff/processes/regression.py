@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from radiodiff.processes.base import Generators, Network, as_times, refuse_noise
+from radiodiff.processes.base import Generators, Network, as_times
 
 __all__ = ["Mean", "Regression"]
 
@@ -34,6 +34,7 @@ class Regression:
     heads = ("mean",)
     times = 1
     one_step = True
+    draws_noise = False
 
     def loss(
         self, network: Network, x_0: Tensor, *, generator: torch.Generator | None = None
@@ -98,7 +99,6 @@ class Regression:
             s: Not used.
             stochastic: Not used: nothing is random.
             generator: Not used.
-            noise: Must be ``None``.
+            noise: Not used.
         """
-        refuse_noise(noise)
         return answer.mean

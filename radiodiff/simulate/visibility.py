@@ -24,6 +24,7 @@ from shapely.geometry.polygon import orient
 
 __all__ = [
     "CORNER_OFFSET_M",
+    "CornerSpans",
     "Corners",
     "corner_spans",
     "find_corners",
@@ -51,6 +52,15 @@ class Corners(NamedTuple):
     """Unit vectors along the wall that ends in the corner, away from it, shape ``(n, 2)``."""
     forward: np.ndarray
     """Unit vectors along the wall that begins in the corner, away from it, shape ``(n, 2)``."""
+
+
+class CornerSpans(NamedTuple):
+    """Runs of cells that each corner sees, in compressed rows."""
+
+    first_span: np.ndarray
+    """Where the runs of each corner begin in the next field, shape ``(corners + 1,)``."""
+    spans: np.ndarray
+    """Runs as from `visible_spans`, shape ``(runs, 3)``."""
 
 
 def find_walls(geometry: BaseGeometry, extent_m: float) -> np.ndarray:
@@ -316,11 +326,14 @@ def visible_spans(
 @numba.njit(cache=True)
 def corner_spans(
     walls: np.ndarray, points: np.ndarray, size: int, cell_size_m: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the runs of cells visible from each corner, in compressed rows.
+) -> CornerSpans:
+    """Return the runs of cells visible from each corner.
 
-    Returns:
-        ``first_span``, shape ``(corners + 1,)``, and ``spans`` as in `visible_spans`.
+    Args:
+        walls: Segments from `find_walls`, shape ``(walls, 4)``.
+        points: Positions of the corners [m], shape ``(corners, 2)``.
+        size: Cells along each side of the tile.
+        cell_size_m: Side of a cell [m].
     """
     first_span = np.zeros(len(points) + 1, np.int64)
     spans = np.empty((4096, 3), np.int32)
@@ -332,4 +345,4 @@ def corner_spans(
         while begin + len(more) > len(spans):
             spans = np.concatenate((spans, np.empty_like(spans)))
         spans[begin : begin + len(more)] = more
-    return first_span, spans[: first_span[-1]].copy()
+    return CornerSpans(first_span, spans[: first_span[-1]].copy())

@@ -9,6 +9,7 @@ import pytest
 import radiodiff
 from radiodiff.cli import choices
 from radiodiff.cli.main import main
+from radiodiff.predictors import PREDICTORS
 from radiodiff.reference import PROFILES
 from radiodiff.scoring import PROTOCOLS
 from radiodiff.simulate import CITY_NAMES, VARIANTS
