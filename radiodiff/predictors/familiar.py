@@ -60,7 +60,7 @@ class SceneStatistics(NamedTuple):
             if abs(size - self.cell_size_m) > 1e-3 * self.cell_size_m:
                 raise ValueError(
                     f"the run was trained at cells of {self.cell_size_m:g} m, the scene has "
-                    f"{size:g} m: resample the scene, or choose a run of that cell size"
+                    f"{size:g} m: ask with resample=True, or choose a run of that cell size"
                 )
         sides, built = tuple(scenes.building_mask.shape[-2:]), scenes.building_mask.float()
         share = built.mean((1, 2))
