@@ -182,16 +182,18 @@ class RadioDiffPipeline:
         """
         sampler = sampler or self.config.sampler
         shape = self.space.shape(len(condition), tuple(condition.shape[-2:]))
-        start = self.process.start(shape, generator, t=sampler.start) if noise is None else noise[0]
+        schedule = make_schedule(sampler, self.process)
+        start = self.process.start(shape, generator, t=schedule[0]) if noise is None else noise[0]
+        draws = sampler.stochastic and self.process.draws_noise
         return sample(
             self.process,
             conditioned(self.network, condition),
-            make_schedule(sampler, self.process),
+            schedule,
             start.to(self.device),
-            start_time=sampler.start,
+            start_time=schedule[0],
             stochastic=sampler.stochastic,
             generator=generator,
-            noise=noise[1:] if noise is not None and sampler.stochastic else None,
+            noise=noise[1:] if noise is not None and draws else None,
             callback=callback,
         )
 

@@ -75,3 +75,27 @@ def test_double_precision_goes_through_time_and_filter():
     assert exact.dtype == torch.float64
     nudged = unet.time_embedding(t + 1e-12)
     assert 0 < (nudged - exact).abs().max() < 1e-8
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("side", [32, 8])
+def test_stem_sees_each_cell_of_the_condition(side):
+    """On a map a single cell counts where it is; on latents its share of their cell does."""
+    unet = UNet(replace(SMALL, latent_channels=1, stem_condition=True)).eval()
+    plain = UNet(replace(SMALL, latent_channels=1))
+    extra = unet.stem[0].weight.shape[1] - plain.stem[0].weight.shape[1]
+    assert extra == unet.config.condition_inputs == 2
+    condition = torch.zeros(1, 2, 32, 32)
+    condition[0, 0, 12, 20] = 1
+    features = unet.encode_condition(condition)
+    seen = []
+    unet.stem.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    x_t = torch.randn(1, 1, side, side)
+    unet(x_t, torch.tensor([0.5]), features)
+    ratio = 32 // side
+    shown = torch.zeros(side, side)
+    shown[12 // ratio, 20 // ratio] = 1 / ratio**2
+    assert torch.equal(seen[0][:, :1], x_t)
+    torch.testing.assert_close(seen[0][0, -2], shown)
+    with pytest.raises(ValueError, match="they come from encode_condition"):
+        unet(x_t, torch.tensor([0.5]), features[1:])
