@@ -26,6 +26,8 @@ from radiodiff.explorer.page import outdoor_bytes
 from radiodiff.models import AutoencoderKL, UNet
 from radiodiff.plots.colours import colour_table
 from radiodiff.predictors.pipeline import RadioDiffPipeline
+from radiodiff.sampler import SamplerConfig
+from radiodiff.scene import make_scene
 from radiodiff.simulate import DominantPath, trace_outlines
 
 SIZE, CELL_SIZE_M = 32, 2.0
@@ -51,7 +53,7 @@ def mask():
 
 
 def options(**changes):
-    return {"steps": 1, "samples": 2} | changes
+    return {"sampler": SamplerConfig(steps=1), "samples": 2} | changes
 
 
 @pytest.fixture
@@ -157,7 +159,9 @@ def test_maps_are_nan_in_buildings_and_held_at_the_floor(pipeline, mask):
 def test_spread_is_that_of_the_pipelines_samples(pipeline, mask):
     tile = ExplorerTile(pipeline, mask, CELL_SIZE_M, **options(samples=3, seed=7))
     generators = [torch.Generator().manual_seed(seed) for seed in (7, 8, 9)]
-    samples = pipeline(mask, (16, 3), steps=1, samples=3, generator=generators)
+    scene = make_scene(mask, (16, 3), cell_size_m=CELL_SIZE_M)
+    sampler = SamplerConfig(steps=1)
+    samples = pipeline(scene, sampler=sampler, samples=3, generator=generators)
     maps = tile.maps([(16, 3)])
     np.testing.assert_allclose(maps.mean_db[0], samples.mean(0), atol=1e-3)
     np.testing.assert_allclose(maps.std_db[0], samples.std(0), atol=1e-3)

@@ -6,7 +6,7 @@ import pickle
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -33,10 +33,10 @@ from radiodiff.reference import (
     autoencoder_config,
     autoencoder_names,
     autoencoder_state_dict,
-    diffusion_config,
     export_run,
     import_run,
     parameter_counts,
+    process_config,
     read_reference_config,
     read_weights,
     reference_state_dict,
@@ -519,7 +519,7 @@ def test_second_stage_file_has_its_meaning():
     config, train = run.config, run.config.training
     assert (run.stage, run.profile, run.saves_state) == ("diffusion", R24, False)
     assert config.network == R24.network
-    assert config.process == replace(R24.diffusion, latent_scale_maps=66)
+    assert config.process == replace(R24.process, scale_maps=66)
     assert config.autoencoder == AutoencoderConfig()
     assert config.data.splits == "radiodiff-r24"
     assert (config.data.workers, config.data.simulation, config.data.cars) == (2, "DPM", False)
@@ -530,9 +530,9 @@ def test_second_stage_file_has_its_meaning():
     assert (train.ema_decay, train.ema_start, train.ema_every) == (0.999, 10000, 10)
     assert (train.log_every, train.sample_every, train.checkpoint_every) == (1000, 200, 200)
     assert train.sample_before
-    evaluate = config.evaluate
-    assert (evaluate.steps, evaluate.schedule, evaluate.seed) == (1, "reference", 42)
-    assert (evaluate.window, evaluate.stride, evaluate.batch_size) == ((256, 256), (256, 256), 1)
+    sampler, evaluate = config.sampler, config.evaluate
+    assert (sampler.steps, sampler.schedule, evaluate.seed) == (1, "reference", 42)
+    assert (sampler.window, sampler.stride, evaluate.batch_size) == ((256, 256), (256, 256), 1)
     assert run.pretrained_encoder
     assert not run.first_stage_weights
 
@@ -687,10 +687,10 @@ def test_five_channels_train_from_the_public_codes_file(variants_root, tmp_path)
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        ({}, {"latent_scale": None, "error": "both"}),
-        ({"default_scale": True, "scale_factor": 0.3}, {"latent_scale": 0.3}),
-        ({"scale_by_std": False, "scale_factor": 0.3}, {"latent_scale": 1.0}),
-        ({"scale_by_softsign": True}, {"latent_scaling": "softsign"}),
+        ({}, {"scale": None, "error": "both"}),
+        ({"default_scale": True, "scale_factor": 0.3}, {"scale": 0.3}),
+        ({"scale_by_std": False, "scale_factor": 0.3}, {"scale": 1.0}),
+        ({"scale_by_softsign": True}, {"scaling": "softsign"}),
         ({"use_l1": False}, {"error": "squared"}),
         ({"loss_type": "l1"}, {"error": "absolute"}),
         ({"loss_type": "l1", "use_l1": False}, {"error": "absolute"}),
@@ -698,8 +698,9 @@ def test_five_channels_train_from_the_public_codes_file(variants_root, tmp_path)
     ],
 )
 def test_process_and_loss(model, expected):
-    found = diffusion_config(model, R25)
-    assert {key: getattr(found, key) for key in expected} == expected
+    found = process_config(model, R25)
+    values = asdict(found.constant_sde) | {"scale": found.scale, "scaling": found.scaling}
+    assert {key: values[key] for key in expected} == expected
 
 
 @pytest.mark.parametrize(

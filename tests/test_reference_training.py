@@ -9,7 +9,6 @@ from PIL import Image
 
 from radiodiff import RadioDiffPipeline
 from radiodiff.cli.main import main
-from radiodiff.config import ConfigError
 from radiodiff.models import UNet
 from radiodiff.reference import (
     R24,
@@ -18,7 +17,8 @@ from radiodiff.reference import (
     read_reference_config,
     read_weights,
 )
-from radiodiff.reference_training import _adapted
+from radiodiff.reference.training import _adapted
+from radiodiff.settings import ConfigError
 
 from .test_reference import FILES, SMALL, SMALL_FIRST, same
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from radiodiff.config import AutoencoderLossConfig
 from radiodiff.data import RadioMapSeer
+from radiodiff.losses import AutoencoderLossConfig
 from radiodiff.models import AutoencoderKL, parameter_count
+from radiodiff.predictors.space import Space
 from radiodiff.tasks import AutoencoderTask, GenerativeTask, measure_scale
 
 
@@ -91,14 +92,14 @@ def test_loss_is_a_function_of_the_generator(tiny, batch):
 
 def test_samples_are_radio_maps(tiny, batch):
     task = GenerativeTask(tiny, AutoencoderKL(tiny.autoencoder), 1.0)
-    maps = task.sample(task.network, batch, generator())
+    maps = task.sample(task.averaged, batch, generator())
     assert maps.shape == batch.radio_map.shape
     assert maps.abs().max() <= 1
 
 
 def test_latent_scale_brings_latents_to_unit_variance(tiny, batch):
     autoencoder = AutoencoderKL(tiny.autoencoder)
-    scale = measure_scale(autoencoder, [batch, batch], generator(0))
+    scale = measure_scale(Space(tiny, autoencoder, 1.0), [batch, batch], generator(0))
     with torch.no_grad():
         noise = generator(0)
         latents = [autoencoder.encode(batch.radio_map).sample(noise) for _ in range(2)]

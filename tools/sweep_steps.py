@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from radiodiff import units
-from radiodiff.config import config_text
+from radiodiff.settings import config_text
 from radiodiff.data import RadioMapSample
 from radiodiff.data.open import make_dataset
 from radiodiff.files import project_path, sha256, write_atomically

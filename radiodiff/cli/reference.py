@@ -32,7 +32,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-    from radiodiff.config import DataConfig
+    from radiodiff.data import DataConfig
     from radiodiff.reference import PROFILES, import_run
 
     run = import_run(

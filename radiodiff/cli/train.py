@@ -72,7 +72,7 @@ def _train_own(options: argparse.Namespace, resume: bool | Literal["auto"]) -> P
 
 def _train_reference(options: argparse.Namespace, resume: bool | Literal["auto"]) -> Path:
     from radiodiff.reference import PROFILES, read_reference_config
-    from radiodiff.reference_training import train_reference_run
+    from radiodiff.reference.training import train_reference_run
     from radiodiff.runs.train import default_run_dir
 
     if options.data is None:

@@ -25,7 +25,8 @@ from radiodiff.models import (
     VGG16Features,
     parameter_count,
 )
-from radiodiff.reference.config import R24, R25, Profile, ReferenceRun, read_reference_config
+from radiodiff.reference.config import ReferenceRun, read_reference_config
+from radiodiff.reference.profiles import R24, R25, Profile
 from radiodiff.reference.weights import (
     AUTOENCODER_PREFIX,
     UNET_PREFIX,
@@ -108,21 +109,7 @@ def import_run(
         run.config.autoencoder,
         run.config.network if run.stage == "diffusion" else None,
     )
-    config = run.config
-    factor = weights.scale_factor
-    process = config.process
-    if factor is not None and process.scaling == "factor":
-        scale = process.scale
-        if scale is None or not math.isclose(scale, factor, rel_tol=1e-6):  # it is a float32
-            logger.info(
-                "latent scale %g of %s is used, not that of %s", factor, checkpoint, config_file
-            )
-            config = replace(config, process=replace(process, scale=factor))
-    if run.stage == "diffusion" and config.process.scale is None:
-        raise ValueError(
-            f"{checkpoint} holds no scale_factor, and {config_file} has it measured: set "
-            "model.scale_factor and model.default_scale: true"
-        )
+    config = _with_scale_of_weights(run, weights, checkpoint, config_file)
     temporary = run_dir.with_name(run_dir.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     save_config(config, temporary / "config.yaml")
@@ -143,6 +130,27 @@ def import_run(
     record_session(temporary, 0.0, commit=source)
     rename_folder(temporary, run_dir)
     return replace(run, config=config)
+
+
+def _with_scale_of_weights(
+    run: ReferenceRun, weights: ReferenceWeights, checkpoint: Path, config_file: Path
+) -> Config:
+    """Return the configuration with the latent scale that the weights come with, if they do."""
+    config, factor = run.config, weights.scale_factor
+    process = config.process
+    if factor is not None and process.scaling == "factor":
+        scale = process.scale
+        if scale is None or not math.isclose(scale, factor, rel_tol=1e-6):  # it is a float32
+            logger.info(
+                "latent scale %g of %s is used, not that of %s", factor, checkpoint, config_file
+            )
+            config = replace(config, process=replace(process, scale=factor))
+    if run.stage == "diffusion" and config.process.scale is None:
+        raise ValueError(
+            f"{checkpoint} holds no scale_factor, and {config_file} has it measured: set "
+            "model.scale_factor and model.default_scale: true"
+        )
+    return config
 
 
 def _profile_of(state: Mapping[str, Tensor]) -> Profile | None:

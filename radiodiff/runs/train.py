@@ -95,7 +95,7 @@ def train_run(
     if "diffusion" in stages:
         task = _generative_task(config, run_dir, dataset, mean)
         if initial_network is not None:
-            task.network.load_state_dict(initial_network)
+            task.averaged.load_state_dict(initial_network)
         learn(task, config=config.training)
     return run_dir
 

@@ -41,9 +41,9 @@ class GenerativeTask(nn.Module):
         mean: RadioDiffPipeline | None = None,
     ) -> None:
         super().__init__()
-        self.network = UNet(config.network)
+        self.unet = UNet(config.network)  # this is its name in checkpoints
         if config.encoder_weights_file:
-            load_encoder_weights(self.network, project_path(config.encoder_weights_file))
+            load_encoder_weights(self.unet, project_path(config.encoder_weights_file))
         # Not as attributes of a module: what is not trained is in no checkpoint.
         self.frozen: tuple[nn.Module, ...] = ()
         if autoencoder is not None:
@@ -54,8 +54,8 @@ class GenerativeTask(nn.Module):
                 for part in (mean.space.autoencoder, mean.network)
                 if part is not None
             )
-        self._pipeline = (RadioDiffPipeline(autoencoder, self.network, scale, config, mean=mean),)
-        self.network.train()
+        self._pipeline = (RadioDiffPipeline(autoencoder, self.unet, scale, config, mean=mean),)
+        self.unet.train()
 
     def active_passes(self, step: int) -> tuple[str, ...]:
         """Return the one pass."""
@@ -64,11 +64,11 @@ class GenerativeTask(nn.Module):
     @property
     def averaged(self) -> nn.Module:
         """The network of the process with its condition encoder."""
-        return self.network
+        return self.unet
 
     def parameters_of(self, pass_name: str) -> list[nn.Parameter]:
         """Return the trainable parameters of the network."""
-        return [p for p in self.network.parameters() if p.requires_grad]
+        return [p for p in self.unet.parameters() if p.requires_grad]
 
     def forward(
         self, batch: RadioMapSample, pass_name: str, step: int, generator: torch.Generator
@@ -86,7 +86,7 @@ class GenerativeTask(nn.Module):
         """
         (pipeline,) = self._pipeline
         x_0 = pipeline.space.x_0(batch.radio_map, batch.condition, generator)
-        network = conditioned(self.network, pipeline.network_input(batch.condition))
+        network = conditioned(self.unet, pipeline.network_input(batch.condition))
         return StepLoss(pipeline.process.loss(network, x_0, generator=generator).mean(), {})
 
     @torch.no_grad()

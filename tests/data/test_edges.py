@@ -156,7 +156,7 @@ def test_edges_are_learned_and_drawn_by_the_same_commands(tiny, root, tmp_path):
     unet = dataclasses.replace(
         tiny.network, conv=dataclasses.replace(tiny.network.conv, in_channels=3)
     )
-    config = dataclasses.replace(tiny, data=data, unet=unet)
+    config = dataclasses.replace(tiny, data=data, network=unet)
     assert len(make_dataset(config, "train")) == 12
     assert len(make_dataset(config, "train", max_maps=1)) == 4
     with pytest.raises(DatasetError, match="no split val"):

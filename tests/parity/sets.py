@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
-from radiodiff.config import AutoencoderLossConfig, Config
+from radiodiff.config import Config
 from radiodiff.data import RadioMapSample
 from radiodiff.ema import EMA
-from radiodiff.losses import PerceptualLoss, adaptive_weight, generator_loss
+from radiodiff.losses import AutoencoderLossConfig, PerceptualLoss, adaptive_weight, generator_loss
 from radiodiff.models import (
     AutoencoderConfig,
     AutoencoderKL,
@@ -35,7 +35,7 @@ from radiodiff.reference import (
     autoencoder_config,
     autoencoder_names,
     autoencoder_state_dict,
-    diffusion_config,
+    process_config,
     unet_config,
     unet_names,
     unet_state_dict,
@@ -83,7 +83,8 @@ def sde(vectors: VectorSet) -> Answers:
     for name in names:
         kind, weighted, both = re.fullmatch("(l1|l2)(_weighted)?(_plus_l1_halved)?", name).groups()
         section = {"loss_type": kind, "weighting_loss": bool(weighted), "use_l1": bool(both)}
-        variants.append(diffusion_config(vectors.config | section, vectors.folder.profile))
+        process = process_config(vectors.config | section, vectors.folder.profile)
+        variants.append(process.constant_sde)
     per_map = [variant.regression_loss(prediction, x_0, noise, t) for variant in variants]
     rows = [torch.cat([row, row.mean()[None]]) for row in per_map]
     yield "losses", Answer(torch.stack(rows), labels=names)
@@ -201,7 +202,7 @@ def unet(vectors: VectorSet) -> Answers:
         with recording(network, inner) as seen:
             features = network.encode_condition(condition)
             heads = network(x_t, t, features)
-        drift, noise = vectors.folder.profile.process.predict(heads, x_t, t)
+        drift, noise = vectors.folder.profile.process.constant_sde.predict(heads, x_t, t)
         yield f"{prefix}C", drift
         yield f"{prefix}noise", noise
         if prefix:
@@ -255,9 +256,9 @@ def end_to_end(vectors: VectorSet) -> Answers:
     sizes = replace(sizes, dropout=0.0, swin=replace(sizes.swin, stochastic_depth=0.0))
     config = _config(
         autoencoder=autoencoder_config(section["first_stage"]),
-        unet=sizes,
-        diffusion=diffusion_config(section | {"default_scale": True}, vectors.folder.profile),
-        evaluate=vectors.folder.profile.evaluate,
+        network=sizes,
+        process=process_config(section | {"default_scale": True}, vectors.folder.profile),
+        sampler=replace(vectors.folder.profile.sampler, steps=section["sampling_timesteps"]),
     )
     stored = [array for array in vectors.arrays if array.startswith("weight/")]
     weights = folder.stored_weights("unet_small")
@@ -273,7 +274,7 @@ def end_to_end(vectors: VectorSet) -> Answers:
     network = with_weights(UNet, sizes, weights)
     pipeline = RadioDiffPipeline(first_stage, network, section["scale_factor"], config)
     noise = [vectors.input("init"), *vectors.input("eps")]
-    x_0 = pipeline.latents(condition, steps=section["sampling_timesteps"], noise=noise)
+    x_0 = pipeline.latents(condition, noise=noise)
     yield "sample/z", x_0
     yield "sample/image", (pipeline.space.radio_maps(x_0) + 1) / 2
 
@@ -282,18 +283,18 @@ def end_to_end(vectors: VectorSet) -> Answers:
         vectors.input(name).to(GRADIENT_TYPE) for name in ("image", "posterior_noise", "u", "noise")
     )
     condition = (condition.to(GRADIENT_TYPE) + 1) / 2
-    batch = RadioMapSample(image, condition, torch.ones(0), "")
+    batch = RadioMapSample(image, condition, None, torch.ones(0), "")
     names = unet_names(sizes)
     for mode in vectors.entry["modes"]:
         task = GenerativeTask(config, first_stage, section["scale_factor"]).train(mode == "train")
-        task.network.load_state_dict(weights)
+        task.averaged.load_state_dict(weights)
         task.to(GRADIENT_TYPE)
         with _given(*draws):
             loss = task(batch, "diffusion", 0, torch.Generator()).loss
         loss.backward()
         yield f"{mode}/loss", loss[None]
-        yield from _gradients(vectors, mode, names, dict(task.network.named_parameters()))
-        state = task.network.state_dict()
+        yield from _gradients(vectors, mode, names, dict(task.averaged.named_parameters()))
+        state = task.averaged.state_dict()
         statistics = {key: state[names.ours(key)] for key in vectors.entry["bn_keys"]}
         labels = [key for key, value in statistics.items() for _ in value]
         yield f"{mode}/bn_running", Answer(torch.cat(list(statistics.values())), labels=labels)

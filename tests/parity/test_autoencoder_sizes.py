@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from radiodiff.config import AutoencoderLossConfig
+from radiodiff.losses import AutoencoderLossConfig
 from radiodiff.models import AutoencoderKL
 from radiodiff.reference import (
     autoencoder_config,

@@ -8,15 +8,16 @@ import hashlib
 import json
 import math
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from radiodiff.config import AutoencoderLossConfig, Config
+from radiodiff.config import Config
 from radiodiff.data import split_maps
-from radiodiff.losses import PerceptualLoss
+from radiodiff.losses import AutoencoderLossConfig, PerceptualLoss
 from radiodiff.models import (
     AutoencoderConfig,
     AutoencoderKL,
@@ -144,7 +145,7 @@ def unet(profile, weights):
 
 
 def outputs(unet, profile, x_t, t, features):
-    return profile.process.predict(unet(x_t, t, features), x_t, t)
+    return profile.process.constant_sde.predict(unet(x_t, t, features), x_t, t)
 
 
 @torch.no_grad()
@@ -198,7 +199,7 @@ def test_training_loss(unet, profile):
     x_t = (1 - t).view(-1, 1, 1, 1) * x_0 + t.sqrt().view(-1, 1, 1, 1) * noise
     features = unet.encode_condition(given("input:cond2", (2, *SIZE[1:])))
     prediction = outputs(unet, profile, x_t, t, features)
-    loss = profile.process.regression_loss(prediction, x_0, noise, t).mean()
+    loss = profile.process.constant_sde.regression_loss(prediction, x_0, noise, t).mean()
     expected = GOLDEN[profile.name]["p_losses"]["train/loss_simple"]
     assert loss.item() == pytest.approx(expected, rel=1e-4)
 
@@ -211,9 +212,9 @@ def test_sampling(first_stage, unet, profile, steps):
     config = Config(
         name="golden",
         autoencoder_loss=AutoencoderLossConfig(perceptual_weight=0.0),
-        unet=profile.network,
-        diffusion=profile.process,
-        evaluate=profile.evaluate,
+        network=profile.network,
+        process=profile.process,
+        sampler=replace(profile.sampler, steps=steps),
     )
     scale = profile.process.scale
     pipeline = RadioDiffPipeline(first_stage, unet, scale, config)
@@ -224,7 +225,7 @@ def test_sampling(first_stage, unet, profile, steps):
     ]
     names = ["sample:init", *(f"sample:eps{n}" for n in range(1, steps + 1))]
     noise = [normal(name, LATENT) for name in names]
-    x_0 = pipeline.latents(given("input:cond", SIZE), steps=steps, noise=noise)
+    x_0 = pipeline.latents(given("input:cond", SIZE), noise=noise)
     for handle in handles:
         handle.remove()
     latent = expected[f"sample_fn latent N={steps} denoise"]

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from radiodiff.cli.main import main
-from radiodiff.config import ConfigError
 from radiodiff.runs.train import train_run
+from radiodiff.settings import ConfigError
 
 from ..conftest import with_data
 
