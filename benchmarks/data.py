@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from radiodiff import units
 from radiodiff.data import (
     GrayBatches,
+    RadioMapOptions,
     RadioMapSample,
     RadioMapSeer,
     pack_dataset,

@@ -162,7 +162,7 @@ def tiny(dataset_root: Path) -> Config:
             "autoencoder_loss.discriminator_start=2",
             *(
                 f"{stage}.{key}"
-                for stage in ("autoencoder_training", "train")
+                for stage in ("autoencoder_training", "training")
                 for key in (
                     "max_steps=4",
                     "batch_size=2",
@@ -178,7 +178,7 @@ def tiny(dataset_root: Path) -> Config:
 def overrides(tiny) -> list[str]:
     """The tiny configuration as command-line options."""
     pairs = [f"data.root={tiny.data.root}", "data.simulate=null"]
-    for stage in ("train_autoencoder", "train"):
+    for stage in ("autoencoder_training", "training"):
         pairs += [f"{stage}.{k}" for k in ("max_steps=4", "batch_size=2", "checkpoint_every=2")]
     return [word for pair in pairs for word in ("--set", pair)]
 

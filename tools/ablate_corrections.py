@@ -25,7 +25,6 @@ import numpy as np
 import torch
 import yaml
 from radiodiff.diffusion import DiffusionConfig
-from radiodiff.predictors.pipeline import RadioDiffPipeline
 from scipy.stats import t
 from torch.utils.data import DataLoader
 
@@ -36,7 +35,8 @@ from radiodiff.data import split_maps
 from radiodiff.data.open import make_dataset
 from radiodiff.files import project_path, write_atomically
 from radiodiff.models import AutoencoderKL, SwinConfig, SwinEncoder, UNet
-from radiodiff.predictors import model_predictor
+from radiodiff.predictors import PipelinePredictor, dataset_conditions
+from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.progress import show_log
 from radiodiff.provenance import made_by
 from radiodiff.runs.train import train_run
@@ -252,7 +252,7 @@ def sampled_rmse(config: Config, run_dir: Path) -> float:
     """Return the mean RMSE of sampled maps [dB]."""
     pipeline = RadioDiffPipeline.from_run(run_dir)
     dataset = make_dataset(config, "test", max_maps=config.evaluate.max_maps)
-    predictors = {"model": model_predictor(pipeline, config.evaluate)}
+    predictors = {"model": PipelinePredictor(pipeline, conditions=dataset_conditions(dataset))}
     result = evaluate(predictors, dataset, config.evaluate, protocols=["city"])
     return result["protocols"]["city"]["scores"]["model"]["rmse_db"]["value"]
 

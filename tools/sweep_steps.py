@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from radiodiff.predictors.pipeline import RadioDiffPipeline, map_generators
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
@@ -29,6 +28,7 @@ from radiodiff.settings import config_text
 from radiodiff.data import RadioMapSample
 from radiodiff.data.open import make_dataset
 from radiodiff.files import project_path, sha256, write_atomically
+from radiodiff.predictors.pipeline import RadioDiffPipeline, map_generators
 from radiodiff.progress import show_log
 from radiodiff.provenance import made_by
 from radiodiff.scoring import bootstrap_interval, rmse

@@ -285,6 +285,6 @@ def conditioned(network: UNet, condition: Tensor) -> Network:
 
 def map_generators(names: Sequence[str], seed: int) -> list[torch.Generator]:
     """Return one generator for each map, a function of its name and a seed alone."""
-    return [
-        torch.Generator().manual_seed((seed << 32) + zlib.crc32(name.encode())) for name in names
-    ]
+    # PyTorch's CPU generator heeds the low 32 bits of a seed alone: both must be in them.
+    states = (zlib.crc32(name.encode(), seed % 2**32) for name in names)
+    return [torch.Generator().manual_seed(state) for state in states]

@@ -115,7 +115,7 @@ class TwoKinds:
     width: float = 0.25
     """Standard deviation within a kind [1]."""
 
-    def variance(self, t: float) -> float:
+    def variance(self, t: float | Tensor) -> float | Tensor:
         """Return the variance of ``x_t`` within a kind, under the constant-drift diffusion."""
         return (1 - t) ** 2 * self.width**2 + t
 
@@ -133,8 +133,8 @@ class TwoKinds:
         x_0 = self.estimate(x_t, t)
         return Prediction(-x_0, (x_t - (1 - t) * x_0) / t**0.5)
 
-    def density(self, x: Tensor, t: float) -> Tensor:
-        """Return the density of ``x_t`` at ``x``, of the shape of ``x``."""
+    def density(self, x: Tensor, t: float | Tensor) -> Tensor:
+        """Return the density of ``x_t`` at ``x``; times broadcast with ``x``."""
         v = self.variance(t)
         sides = (
             torch.exp(-((x - sign * (1 - t) * self.centre) ** 2) / (2 * v)) for sign in (-1, 1)

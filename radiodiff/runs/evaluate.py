@@ -83,14 +83,11 @@ def evaluate_run(
     leak = _leaks(config, held_out)
     if leak and not allow_leak:
         raise ValueError(_UNFAIR.format("; ".join(leak.values())))
-    model = _model(pipeline, held_out)
-    others = {
-        Path(name).name.replace("_", " "): make_predictor(name, training, device=device)
-        for name in predictors
-    }
-    judged = {"radiodiff": model, **others}
+    judged = {"radiodiff": _model(pipeline, held_out)}
+    judged |= {_shown(name): make_predictor(name, training, device=device) for name in predictors}
     result = evaluate(judged, held_out, config.evaluate, protocols=protocols)
-    _write_figure(held_out, model, config.evaluate, results_dir / "predictions.png")
+    figure = results_dir / "predictions.png"
+    _write_figure(held_out, judged["radiodiff"], config.evaluate, figure)
     maps = f"{len(held_out)} maps of {result['tiles']} tiles"
     result |= {
         "judged": f"{config.data.root}, {held_out.split}: {maps}",
@@ -130,6 +127,11 @@ def _model(pipeline: RadioDiffPipeline, dataset: RadioMapSeer) -> Predictor:
         shared_noise=pipeline.config.evaluate.shared_noise,
         conditions=dataset_conditions(dataset),
     )
+
+
+def _shown(name: str) -> str:
+    """Return a predictor's name, or that of a run's folder, as a table shows it."""
+    return Path(name).name.replace("_", " ")
 
 
 def _leaks(config: Config, held_out: RadioMapSeer) -> dict[str, str]:

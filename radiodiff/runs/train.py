@@ -78,9 +78,7 @@ def train_run(
     """
     run_dir = Path(run_dir) if run_dir is not None else default_run_dir(config)
     check_run(config, run_dir, resume=resume, stages=stages)
-    is_latent = config.process.space == "latent"
-    is_second = "diffusion" in stages
-    mean = mean_run(config, device=process_state().device) if is_second else None
+    mean = mean_run(config, device=process_state().device) if "diffusion" in stages else None
     dataset = _open_training_maps(config, run_dir, stages[-1], mean)
     learn = partial(
         train,
@@ -92,10 +90,10 @@ def train_run(
     )
     # The scale is written after the first stage: with it the stage is over for good, since the
     # second builds on exactly these weights.
-    if is_latent and "autoencoder" in stages and not (run_dir / "latents.json").is_file():
-        task = _seeded(config.seed, AutoencoderTask, config)
-        learn(task, config=config.autoencoder_training)
-    if is_second:
+    is_over = config.process.space == "map" or (run_dir / "latents.json").is_file()
+    if "autoencoder" in stages and not is_over:
+        learn(_seeded(config.seed, AutoencoderTask, config), config=config.autoencoder_training)
+    if "diffusion" in stages:
         task = _generative_task(config, run_dir, dataset, mean)
         if initial_network is not None:
             task.averaged.load_state_dict(initial_network)

@@ -35,7 +35,7 @@ HEAVY = ["torch", "numba", "numpy", "scipy", "matplotlib", "accelerate", "PIL", 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "--config", "demo", "--set", "training.max_stps=3"], "'train.max_steps'"),
+        (["train", "--config", "demo", "--set", "training.max_stps=3"], "'training.max_steps'"),
         (["train", "--config", "dmeo"], "configs/ holds ablation, demo"),
         (["train", "--config", str(ROOT / "LICENSE")], "is not valid YAML"),
         (["simulate", "--out", __file__, "--maps", "1", "--transmitters", "1"], "to be a folder"),

@@ -19,7 +19,7 @@ from ..conftest import ROOT, overrides
 def test_train_then_evaluate(command, tmp_path, capsys):
     assert main(command) == 0
     run = tmp_path / "run"
-    assert load_config(run / "config.yaml").train.max_steps == 4
+    assert load_config(run / "config.yaml").training.max_steps == 4
     assert main(["evaluate", "--run-dir", str(run), "--out", str(tmp_path / "results")]) == 0
     printed = capsys.readouterr()
     assert "distance law" in printed.out

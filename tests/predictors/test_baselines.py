@@ -92,5 +92,5 @@ def test_open_ground_is_like_open_ground(training):
 @pytest.mark.parametrize("kind", [MeanMap, NearestMap])
 def test_scenes_of_other_sides_are_refused(training, kind):
     scenes = stack_scenes([make_scene(np.zeros((16, 24), bool), (0, 0), cell_size_m=1.0)])
-    with pytest.raises(ValueError, match="expected scenes of 32 x 32 cells.*got 16 x 24"):
+    with pytest.raises(ValueError, match=r"expected scenes of 32 x 32 cells.*got 16 x 24"):
         kind.fit(training)(scenes)

@@ -69,15 +69,16 @@ def test_rays_lose_power_in_cars_that_are_known_and_gain_by_reflections():
     assert (reflected > direct + 1).any()
 
 
-@pytest.mark.parametrize("predict", [dominant_path, ray_tracing])
-def test_a_transmitter_in_a_nook_is_left_room(predict):
+@pytest.mark.parametrize(("predict", "added_db"), [(dominant_path, 0), (ray_tracing, 3)])
+def test_a_transmitter_in_a_nook_is_left_room(predict, added_db):
     """Smoothing closes a dent of one cell; the path must begin there all the same."""
     mask = np.zeros((32, 32), bool)
     mask[8:20, 8:20] = True
     mask[8, 13] = False
     gain = predict(stack_scenes([make_scene(mask, (8, 13), cell_size_m=1.0)]))
     assert gain.shape == (1, 1, 32, 32)
-    assert gain[0, 0, 8, 13] == gain.max() == -47.86
+    assert gain[0, 0, 8, 13] == gain.max()
+    assert -47.86 <= gain.max() <= -47.86 + added_db  # what the nook's walls reflect
     assert gain.isfinite().all()
 
 

@@ -25,7 +25,7 @@ def test_what_is_fitted_needs_maps():
 
 
 def test_a_name_that_is_no_predictor_lists_them():
-    with pytest.raises(ValueError, match="run or one of mean_training_map, .*kriging; got krige"):
+    with pytest.raises(ValueError, match=r"run or one of mean_training_map, .*kriging; got krige"):
         make_predictor("krige")
 
 

@@ -107,6 +107,18 @@ def test_target_passes_no_gradient():
     assert not target.requires_grad
 
 
+@pytest.mark.parametrize("equal_share", [0.0, 1.0])
+def test_loss_vanishes_at_the_average_velocity_of_one_path(equal_share):
+    """Eq. ``mean-flow-target``: on a straight line it is the velocity, and has no derivative."""
+    flow = MeanFlow(TimeLaw("logit_normal"), equal_share, weight_power=0.0)
+    x_0 = standard_normal(SHAPE, seeded(1))
+
+    def network(x_t, t, s):
+        return ((x_t - x_0) / t.view(-1, 1, 1, 1),)
+
+    assert flow.loss(network, x_0, generator=seeded(2)).max() < 1e-8
+
+
 @pytest.mark.parametrize(("power", "expected"), [(0.0, 4.0), (1.0, 4 / 4.001), (0.5, 4 / 2.0002)])
 def test_weights_by_hand(power, expected):
     """A squared error of 4 over ``(4 + 0.001)`` to the power."""

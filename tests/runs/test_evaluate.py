@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from radiodiff.data import RadioMap3DSeer, RadioMapOptions, RadioMapSeer
-from radiodiff.predictors import DistanceLaw
+from radiodiff.predictors import DistanceLaw, MeanMap, NearestMap
 from radiodiff.runs.evaluate import evaluate_run
 from radiodiff.runs.train import train_run
 from radiodiff.scoring import PROTOCOLS, score_maps
@@ -60,7 +60,7 @@ def test_scores_of_maps_without_the_files_scale_are_refused(dataset_root, tmp_pa
         gain_db = torch.full_like(batch.radio_map, -90)
         for call in (
             lambda b=batch, g=gain_db: score_maps(g, b, PROTOCOLS["city"]),
-            lambda d=dataset: DistanceLaw.fit(d),
+            *(lambda d=dataset, k=kind: k.fit(d) for kind in (DistanceLaw, MeanMap, NearestMap)),
         ):
             with pytest.raises(ValueError, match="159_0: scores are defined for path gain"):
                 call()

@@ -4,11 +4,10 @@ import pytest
 import torch
 from PIL import Image
 
-from radiodiff import RadioDiffPipeline
+from radiodiff import RadioDiffPipeline, make_scene
 from radiodiff.runs.evaluate import evaluate_run
 from radiodiff.runs.sample import sample_run
 from radiodiff.runs.train import train_run
-from radiodiff.scene import make_scene
 
 from ..conftest import with_data, write_radiomap3dseer
 
@@ -21,8 +20,8 @@ def test_radiounets_scale_is_sampled_in_decibels_and_not_scored(tiny, tmp_path):
     pipeline = RadioDiffPipeline.from_run(run)
     ends = pipeline.path_gain_db(torch.tensor([-1.0, 1.0]))
     assert ends.tolist() == pytest.approx([-147 + 0.2 * 99.16, -47.84])
-    mask = torch.zeros(32, 32, dtype=torch.bool)
-    assert pipeline(make_scene(mask, (9, 9), cell_size_m=1)).min() >= -127.2
+    scene = make_scene(torch.zeros(32, 32), (9, 9), cell_size_m=1.0)
+    assert pipeline(scene).min() >= -127.2
     out = sample_run(run, tmp_path / "drawn", max_maps=1)
     with Image.open(out / "103_0.png") as picture:
         assert picture.getextrema()[0] >= 51
@@ -40,4 +39,4 @@ def test_radiomap3dseer_trains_and_is_drawn(tiny, tmp_path):
     with pytest.raises(ValueError, match="no known scale in dB"):
         pipeline.path_gain_db(torch.zeros(1))
     with pytest.raises(ValueError, match="call radio_maps"):
-        pipeline(make_scene(torch.zeros(32, 32), (9, 9), cell_size_m=1))
+        pipeline(make_scene(torch.zeros(32, 32), (9, 9), cell_size_m=1.0))

@@ -1,18 +1,17 @@
 """Training a run: weights, data and generators."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
 
-from radiodiff import RadioDiffPipeline
+from radiodiff import RadioDiffPipeline, make_scene
 from radiodiff.cli.main import main
-from radiodiff.config import load_config
+from radiodiff.config import ConfigError, load_config
 from radiodiff.data.open import make_dataset
 from radiodiff.runs.evaluate import evaluate_run
 from radiodiff.runs.train import train_run
-from radiodiff.scene import make_scene
-from radiodiff.settings import ConfigError
 
 from ..conftest import with_data, write_variants
 
@@ -57,14 +56,15 @@ def test_a_variant_trains_and_is_scored(tiny, tmp_path):
     mask = torch.zeros(32, 32, dtype=torch.bool)
     measured_db = torch.full((32, 32), torch.nan)
     measured_db[3, 4] = -80
-    cell_size_m = pipeline.trained_on.cell_size_m
+    scene = partial(make_scene, mask, (9, 9), cell_size_m=1.0)
     given = {"cars_mask": mask, "measured_gain_db": measured_db}
-    scene = make_scene(mask, (9, 9), cell_size_m=cell_size_m, **given)
-    assert pipeline(scene).shape == (1, 32, 32)
+    assert pipeline(scene(**given)).shape == (1, 32, 32)
     for name, what in (("cars_mask", "cars"), ("measured_gain_db", "measurements")):
         less = {key: value for key, value in given.items() if key != name}
         with pytest.raises(ValueError, match=f"trained with {what}, but got none as {name}"):
-            pipeline(make_scene(mask, (9, 9), cell_size_m=cell_size_m, **less))
+            pipeline(scene(**less))
+    with pytest.raises(ValueError, match="masks of one shape"):
+        scene(cars_mask=mask[:16], measured_gain_db=measured_db)
 
 
 def test_symmetries_are_for_training_alone(tiny, tmp_path, monkeypatch):
@@ -74,7 +74,9 @@ def test_symmetries_are_for_training_alone(tiny, tmp_path, monkeypatch):
     seen = []
     train = module.train
     monkeypatch.setattr(
-        module, "train", lambda task, data, *a, **k: seen.append(data) or train(task, data, *a, **k)
+        module,
+        "train",
+        lambda task, dataset, **k: seen.append(dataset) or train(task, dataset=dataset, **k),
     )
     config = with_data(tiny, augment=True)
     train_run(config, tmp_path / "run")
