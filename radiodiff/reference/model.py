@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from radiodiff.models import AutoencoderConfig, UNetConfig
+from radiodiff.models import AutoencoderConfig, SwinConfig, UNetConfig
 from radiodiff.processes import ProcessConfig
 from radiodiff.reference.profiles import R24, R25, Profile
 from radiodiff.reference.section import Section
@@ -27,6 +27,8 @@ _ENCODERS = {
     "effnet": "efficientnet_b7",
     "vgg": "vgg16",
 }
+#: Channels at the bottleneck from which its filter is normalised in 8 groups, as ours always is.
+_LEAST_FILTER_CHANNELS = 32
 
 
 def autoencoder_config(first_stage: Mapping[str, Any]) -> AutoencoderConfig:
@@ -120,35 +122,44 @@ def read_unet(section: Section, profile: Profile, swin: Mapping[str, Any] | None
     height, width = section.pair("input_size", [80, 80])
     if profile is R24:
         section.ignore("DPMCARK")
-    sizes = profile.network.swin
-    if swin:
-        other = Section(swin, "swin")
-        sizes = replace(
-            sizes,
-            width=other.need("embed_dim", int),
-            depths=tuple(other.need("depths", list)),
-            heads=tuple(other.need("num_heads", list)),
-            window=other.pair("window_size", [7, 7])[0],
-            mlp_ratio=other.get("mlp_ratio", 4.0),
-            classifier_tail=False,
-        )
     windows = [
         section.pairs(key, [[8, 8], [4, 4], [2, 2], [1, 1]])
         for key in ("window_sizes1", "window_sizes2")
     ]
-    return replace(
+    network = replace(
         profile.network,
         latent_channels=section.get("channels", 3),
         width=section.need("dim", int),
         multipliers=tuple(section.get("dim_mults", [1, 2, 4, 4])),
         encoder=_ENCODERS[encoder],
-        swin=sizes,
+        swin=_swin(Section(swin, "swin"), profile) if swin else profile.network.swin,
         condition_mix_inputs=5 if profile is R25 and section.get("DPMCARK", False) else 0,
         freeze_encoder=section.get("fix_bb", True),
         condition_windows=windows[0],
         feature_windows=windows[1],
         fourier_scale=section.get("fourier_scale", 16.0),
         filter_size=(height // 8 - 2, width // 8 - 2),
+    )
+    lowest = network.width * network.multipliers[-1]
+    if network.fourier_filter != "off" and lowest < _LEAST_FILTER_CHANNELS:
+        raise ValueError(
+            f"unet.dim times the last of unet.dim_mults must be {_LEAST_FILTER_CHANNELS} or more "
+            f"in {profile.name}: for fewer channels the public code normalises its frequency "
+            f"filter in fewer groups than 8; got {lowest}"
+        )
+    return network
+
+
+def _swin(section: Section, profile: Profile) -> SwinConfig:
+    """Read another size of the Swin encoder."""
+    return replace(
+        profile.network.swin,
+        width=section.need("embed_dim", int),
+        depths=tuple(section.need("depths", list)),
+        heads=tuple(section.need("num_heads", list)),
+        window=section.pair("window_size", [7, 7])[0],
+        mlp_ratio=section.get("mlp_ratio", 4.0),
+        classifier_tail=False,
     )
 
 

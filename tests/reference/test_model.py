@@ -54,6 +54,14 @@ def test_process_and_loss(model, expected):
     assert {key: values[key] for key in expected} == expected
 
 
+def test_filter_of_few_channels_has_other_groups():
+    """Where the filter is on; in R24 it is bypassed."""
+    narrow = {"cond_net": "swin", "dim": 16, "dim_mults": [1, 1, 2, 1]}
+    assert unet_config(narrow, R24).width == 16
+    with pytest.raises(ValueError, match=r"must be 32 or more in R25: .* got 16"):
+        unet_config(narrow, R25)
+
+
 def test_sections_are_read_alone_too():
     values = yaml.safe_load((FILES / "radio_train.yaml").read_text())["model"]
     assert autoencoder_config(values["first_stage"]) == AutoencoderConfig()
