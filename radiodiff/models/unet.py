@@ -252,6 +252,8 @@ class UNet(nn.Module):
         if s is not None:
             # The embedding takes a logarithm, which turns slowly from 1 up; a length of 0 is fine.
             time = time + self.span_embedding(1 + (t - s))
+        if not torch.is_autocast_enabled(x_t.device.type):  # they may come from mixed precision
+            features = [level.to(x_t.dtype) for level in features]
         *shown, finest = features[: 1 + self.config.stem_condition]
         inputs = [x_t, functional.interpolate(finest, size=x_t.shape[-2:], mode="bilinear")]
         inputs += [functional.interpolate(x, size=x_t.shape[-2:], mode="area") for x in shown]
