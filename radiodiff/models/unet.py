@@ -392,8 +392,8 @@ class TimeEmbedding(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         """Return the embedding of times in (0, 1], shape ``(b,)``, as ``(b, width)``."""
         # log(0) would make every output NaN; half precision would flush small times to 0 (D12).
-        t = t.float().clamp_min(torch.finfo(torch.float32).tiny)
-        angle = (t.log() / 4)[:, None] * self.frequencies.float()[None, :] * (2 * pi)
+        t = _single_or_better(t).clamp_min(torch.finfo(torch.float32).tiny)
+        angle = (t.log() / 4)[:, None] * _single_or_better(self.frequencies)[None, :] * (2 * pi)
         code = torch.cat([angle.sin(), angle.cos()], dim=1).to(self.linear1.weight.dtype)
         return self.linear2(functional.gelu(self.linear1(code)))
 
@@ -495,8 +495,8 @@ class FourierFilter(nn.Module):
             raise ValueError(
                 f"expected a bottleneck of {self.size}, got {size}; use fourier_filter='size_free'"
             )
-        weight = resample_spectrum(self.complex_weight.float(), self.size, size)
-        spectrum = torch.fft.rfft2(self.conv(self.norm(x)).float(), norm="ortho")
+        weight = resample_spectrum(_single_or_better(self.complex_weight), self.size, size)
+        spectrum = torch.fft.rfft2(_single_or_better(self.conv(self.norm(x))), norm="ortho")
         spectrum = spectrum * torch.view_as_complex(weight)
         return x + torch.fft.irfft2(spectrum, s=size, norm="ortho").to(x.dtype)
 
@@ -519,11 +519,16 @@ def resample_spectrum(weight: Tensor, size: tuple[int, int], new_size: tuple[int
         return weight
     # Integer arithmetic: frequency k of n lies at k * old / n on the old axis.
     row = torch.arange(new_size[0], device=weight.device) * size[0]
-    low, rest = row // new_size[0], row % new_size[0] / new_size[0]
+    low, rest = row // new_size[0], (row % new_size[0]).to(weight.dtype) / new_size[0]
     high = (low + 1) % size[0]
     weight = weight[:, low].lerp(weight[:, high], rest[:, None, None])
     column = torch.arange(new_size[1] // 2 + 1, device=weight.device) * size[1]
-    low, rest = column // new_size[1], column % new_size[1] / new_size[1]
+    low, rest = column // new_size[1], (column % new_size[1]).to(weight.dtype) / new_size[1]
     last = size[1] // 2
     low, high = low.clamp_max(last), (low + 1).clamp_max(last)
     return weight[:, :, low].lerp(weight[:, :, high], rest[:, None])
+
+
+def _single_or_better(x: Tensor) -> Tensor:
+    """Return half precision as single, and double as it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
