@@ -1,30 +1,46 @@
-"""Radio maps of cities by latent diffusion with a constant-drift SDE.
+"""Radio maps of cities, by diffusion and its kin: a tested package and a book that runs.
 
-Read the package in this order: `units`, `diffusion`, `models`, `simulate`, `sampler`, `data`,
-`config`, `tasks`, `trainer`, `pipeline`, `protocols`, `evaluate`. The chapters import the names
-below.
+Six nouns: a `scene` is the question, `conditions` are its channels, one of the `processes` is what
+a network (`models`) learns, `predictors` answer scenes, `scoring` judges answers, `runs` keep it
+all on disk. The page *How it is built* of the book draws how they stand on each other. The
+chapters import the names below.
 """
 
-from radiodiff.config import Config, check_parameters, config_text, load_config, project_path
-from radiodiff.diffusion import ConstantSDE, DiffusionConfig, Prediction, diffusion_loss, predict
-from radiodiff.evaluate import format_table
-from radiodiff.experiment import default_run_dir, evaluate_run, make_dataset, show_log, train_run
-from radiodiff.pipeline import RadioDiffPipeline
-from radiodiff.protocols import (
-    NMSE_RULES,
-    PROTOCOLS,
-    Protocol,
-    Score,
-    fingerprint,
-    likely_scale,
-    map_sums,
-    read_score,
-    reduce_sums,
-)
-from radiodiff.published import PUBLISHED, format_published
-from radiodiff.sampler import sample, uniform_schedule
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+#: Modules and what they give; a name is imported when it is first asked for, so that commands
+#: that need no network start without torch.
+_NAMES_OF = {
+    "config": ("Config", "load_config"),
+    "data.open": ("make_dataset",),
+    "files": ("project_path",),
+    "predictors.pipeline": ("RadioDiffPipeline",),
+    "processes": ("ConstantSDE", "FlowMatching", "MeanFlow", "Prediction", "Regression"),
+    "progress": ("show_log",),
+    "runs.evaluate": ("evaluate_run",),
+    "runs.train": ("default_run_dir", "train_run"),
+    "sampler": ("SamplerConfig", "sample", "uniform_schedule"),
+    "scene": ("Scene", "make_scene"),
+    "scoring": (
+        "NMSE_RULES",
+        "PROTOCOLS",
+        "PUBLISHED",
+        "Protocol",
+        "Score",
+        "fingerprint",
+        "format_published",
+        "format_table",
+        "likely_scale",
+        "map_sums",
+        "read_score",
+        "reduce_sums",
+    ),
+    "settings": ("check_parameters", "config_text"),
+}
+_MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names}
 
 __all__ = [
     "NMSE_RULES",
@@ -32,15 +48,18 @@ __all__ = [
     "PUBLISHED",
     "Config",
     "ConstantSDE",
-    "DiffusionConfig",
+    "FlowMatching",
+    "MeanFlow",
     "Prediction",
     "Protocol",
     "RadioDiffPipeline",
+    "Regression",
+    "SamplerConfig",
+    "Scene",
     "Score",
     "check_parameters",
     "config_text",
     "default_run_dir",
-    "diffusion_loss",
     "evaluate_run",
     "fingerprint",
     "format_published",
@@ -48,8 +67,8 @@ __all__ = [
     "likely_scale",
     "load_config",
     "make_dataset",
+    "make_scene",
     "map_sums",
-    "predict",
     "project_path",
     "read_score",
     "reduce_sums",
@@ -58,3 +77,15 @@ __all__ = [
     "train_run",
     "uniform_schedule",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,7 +2,7 @@
 
 import sys
 
-from radiodiff.cli import main
+from radiodiff.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,13 +1,11 @@
 """Checkpoints as folders that are complete or absent, and exported weights as single files."""
 
-import hashlib
 import json
 import logging
-import os
 import shutil
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -18,6 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from radiodiff.files import rename_folder, write_atomically
+
 __all__ = [
     "load_checkpoint",
     "load_weights",
@@ -27,22 +27,9 @@ __all__ = [
     "save_content",
     "save_tensors",
     "save_weights",
-    "sha256",
-    "write_atomically",
 ]
 
 logger = logging.getLogger(__name__)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old or the new content, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -82,13 +69,7 @@ def save_checkpoint(
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         (temporary / "state.json").write_text(json.dumps(state, indent=1))
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _fsync(file)
-        _fsync(temporary)
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.rename(path)
-        _fsync(path.parent)
+        rename_folder(temporary, path, replace=True)
         for old in (*_complete(path.parent)[:-keep], *path.parent.glob("step-*.tmp")):
             shutil.rmtree(old, ignore_errors=True)
     accelerator.wait_for_everyone()
@@ -112,21 +93,17 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     if path.suffix == ".pt":
         save_content({"model": tensors}, path)
     else:
-        _write(path, lambda temporary: save_file(tensors, temporary))
+        write_atomically(path, lambda temporary: save_file(tensors, temporary))
 
 
 def save_content(content: dict[str, Any], path: Path) -> None:
     """Write tensors and plain values as a PyTorch file, atomically."""
-    _write(path, lambda temporary: torch.save(content, temporary))
 
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # given a path, torch puts its name into the file
+            torch.save(content, file)
 
-def _write(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file under another name, flush it to disk and rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    write(temporary)
-    _fsync(temporary)
-    temporary.replace(path)
+    write_atomically(path, write)
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
@@ -166,12 +143,6 @@ def read_tensors(path: Path) -> dict[str, Any]:
     return state
 
 
-def sha256(path: Path) -> str:
-    """Return the digest of a file, read in pieces."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def load_weights(network: nn.Module, path: Path) -> None:
     """Load weights written by `save_weights`, strictly.
 
@@ -185,12 +156,3 @@ def load_weights(network: nn.Module, path: Path) -> None:
         network.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{path} does not fit the configuration: {error}") from error
-
-
-def _fsync(path: Path) -> None:
-    """Flush a file or a folder to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,209 +1,66 @@
-"""Typed configuration: YAML files to frozen dataclasses, with overrides and exact errors."""
+"""The configuration of a run: its sections joined, read and written.
 
-import ast
-import dataclasses
-import difflib
-import os
-import types
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+A section is a frozen dataclass that lives beside the thing it sets; those of what stands above this
+module, training and evaluation, are here. `radiodiff.settings` reads them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
-import yaml
-
-from radiodiff.data import Simulation, Splits
-from radiodiff.data.radiomapseer import check_choices
-from radiodiff.diffusion import DiffusionConfig
+from radiodiff.conditions import CHANNELS
+from radiodiff.data import DataConfig
+from radiodiff.files import project_path, project_root, write_atomically
+from radiodiff.losses import AutoencoderLossConfig
 from radiodiff.models import AutoencoderConfig, UNetConfig
-from radiodiff.sampler import reference_schedule
-from radiodiff.simulate import Variant
+from radiodiff.processes import ProcessConfig
+from radiodiff.sampler import SamplerConfig, make_schedule
+from radiodiff.settings import (
+    ConfigError,
+    apply_override,
+    build,
+    check_key,
+    config_text,
+    read_yaml,
+    rename_key,
+    rename_keys,
+)
+from radiodiff.simulate import SimulateConfig
 
 __all__ = [
-    "AutoencoderLossConfig",
+    "RENAMED",
     "Config",
-    "ConfigError",
-    "DataConfig",
-    "EdgesConfig",
     "EvaluateConfig",
-    "SimulateConfig",
-    "TrainConfig",
+    "TrainingConfig",
     "build_config",
-    "check_parameters",
-    "config_text",
     "load_config",
     "load_simulate_config",
-    "project_path",
     "save_config",
 ]
 
-
-class ConfigError(ValueError):
-    """A configuration that names an unknown key or holds a value of the wrong type."""
-
-
-@dataclass(frozen=True)
-class SimulateConfig:
-    """How to make the dataset where it does not exist yet."""
-
-    maps: int = 40
-    """City tiles."""
-    transmitters: int = 8
-    """Transmitters in each tile."""
-    size: int = 256
-    """Cells along a side of the square map."""
-    cell_size_m: float = 1.0
-    """Side of a cell [m]."""
-    seed: int = 0
-    """Seed of tiles and transmitters."""
-    workers: int = 2
-    """Processes; the result does not depend on it."""
-    variants: tuple[Variant, ...] = ("DPM",)
-    """Which maps to make: propagation models without and with cars."""
-
-
-@dataclass(frozen=True)
-class EdgesConfig:
-    """How pictures and their edges are cropped for training."""
-
-    crop_size: tuple[int, int] = (320, 320)
-    """Sides of a crop [cells]."""
-    crop: Literal["random", "resized"] = "random"
-    """Cut out a window of these sides, or one of a quarter to all of the area and resize it."""
-    flip: bool = True
-    """Mirror left and right with probability one half."""
-    crops: int = 100
-    """Different crops of each picture."""
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Where the maps are and which of them are used."""
-
-    source: Literal["radiomapseer", "radiomap3dseer", "edges"] = "radiomapseer"
-    """What lies in ``root``: maps in RadioMapSeer's layout, real or simulated; RadioMap3DSeer; or
-    pictures with edges, in ``image/`` and ``edge/``, and ``test/``, pictures to draw edges for."""
-    root: str = "data/RadioMapSeer"
-    """Dataset folder; a relative path counts from the project's root."""
-    simulation: Simulation = "DPM"
-    """Propagation model of the target maps; ``mix`` weighs IRT2 against DPM at random."""
-    irt2_max_weight: float = 1.0
-    """Largest weight of IRT2 in a ``mix``."""
-    cars: bool = False
-    """Use the maps with cars, and cars as a third condition channel."""
-    hide_cars: bool = False
-    """Leave that channel out: cars shape the maps, but the network does not know them."""
-    missing_buildings: int = 0
-    """Buildings that are missing in the condition, 0 to 4."""
-    measurements: tuple[int, int] | None = None
-    """Fewest and most cells of a map whose gray level is given as a condition channel; ``null``
-    for no such channel. RadioUNet: 1 to 300."""
-    measure_anywhere: bool = False
-    """Measure inside buildings too, as RadioUNet does; else outdoors only."""
-    k2_channels: int = 0
-    """Condition channels with the k² map of the target, 0, 1 or 2 (twice the same, as the public
-    code). They are computed from the answer, so a score needs ``allow_leak``."""
-    byte_channels: int = 0
-    """Leading condition channels that the network is given as 0 to 255 instead of 0 to 1, as the
-    public code does by mistake where there are k² maps (X2)."""
-    threshold: float = 0.0
-    """Gray level below which maps hold 0, the rest stretched to [0, 1]: RadioUNet's scale at 0.2;
-    0 leaves maps as they are. Scores are not taken on another scale."""
-    seed: int = 0
-    """Seed of what is drawn for each map (weight of a mix, missing buildings, measurements, crops);
-    the ``seed`` of the run does not change them."""
-    splits: Splits = "city"
-    """Which maps train, validate and test, on the real dataset: ``city`` and ``radiounet`` are the
-    501/100/99 of its authors, ``paper`` 500/200, the others the public code's, where validation
-    maps are test maps and, in r25, one training map too (X1). A simulated dataset is split by
-    city."""
-    augment: bool = False
-    """Train on the eight symmetries of the square of each map."""
-    workers: int = 0
-    """Loader processes; 0 reads in the training process."""
-    cache: str | None = None
-    """Folder for k² maps; ``features`` in ``root`` if ``null``. A relative path counts from the
-    project's root."""
-    packed: str | None = None
-    """Folder of packed images (`radiodiff data pack --out`); ``packed`` in ``root`` if ``null``. A
-    relative path counts from the project's root."""
-    edges: EdgesConfig = field(default_factory=EdgesConfig)
-    """Crops, for the source ``edges``."""
-    simulate: SimulateConfig | None = None
-    """Simulate the dataset into ``root`` if it is not there; ``null`` for a dataset you supply."""
-
-    def __post_init__(self) -> None:
-        defaults = {f.name: f.default for f in dataclasses.fields(self)} | {"edges": EdgesConfig()}
-        for name, default in defaults.items():
-            if name not in _KEYS_OF_SOURCE[self.source] and getattr(self, name) != default:
-                raise ConfigError(
-                    f"{name} has no meaning for source {self.source}: leave it out, or choose "
-                    "another source"
-                )
-        names = "simulation irt2_max_weight cars hide_cars missing_buildings measurements "
-        names += "k2_channels threshold seed"
-        check_choices(**{name: getattr(self, name) for name in names.split()})
-        if not 0 <= self.byte_channels <= self.condition_channels:
-            raise ConfigError(
-                f"byte_channels must be 0 to the {self.condition_channels} channels of the "
-                f"condition, got {self.byte_channels}"
-            )
-        if self.workers < 0:
-            raise ConfigError(f"workers must be 0 or more, got {self.workers}")
-
-    @property
-    def condition_channels(self) -> int:
-        """Channels of the condition that the dataset gives."""
-        if self.source != "radiomapseer":
-            return 3 if self.source == "edges" else 2
-        shows_cars = self.cars and not self.hide_cars
-        return 2 + shows_cars + (self.measurements is not None) + self.k2_channels
-
-    @property
-    def has_decibels(self) -> bool:
-        """Whether the maps are path gain whose scale in dB is known."""
-        return self.source == "radiomapseer"
-
-
-_COMMON_KEYS = {"source", "root", "augment", "workers"}
-
-#: Keys of the data section that a source heeds.
-_KEYS_OF_SOURCE = {
-    "radiomapseer": {f.name for f in dataclasses.fields(DataConfig)} - {"edges"},
-    "radiomap3dseer": _COMMON_KEYS | {"splits"},
-    "edges": _COMMON_KEYS | {"edges", "seed"},
+#: Old names of sections and keys, and today's: configurations and run folders made before load on.
+RENAMED = {
+    "train_autoencoder": "autoencoder_training",
+    "train": "training",
+    "unet": "network",
+    "diffusion": "process",
+    "diffusion.t_min": "process.constant_sde.t_min",
+    "diffusion.drift_skip": "process.constant_sde.drift_skip",
+    "diffusion.weighting": "process.constant_sde.weighting",
+    "diffusion.error": "process.constant_sde.error",
+    "diffusion.latent_scaling": "process.scaling",
+    "diffusion.latent_scale": "process.scale",
+    "diffusion.latent_scale_maps": "process.scale_maps",
+    "evaluate.steps": "sampler.steps",
+    "evaluate.schedule": "sampler.schedule",
+    "evaluate.window": "sampler.window",
+    "evaluate.stride": "sampler.stride",
 }
 
 
 @dataclass(frozen=True)
-class AutoencoderLossConfig:
-    """Weights of the autoencoder's loss terms."""
-
-    kl_weight: float = 1e-6
-    """Weight of the KL term."""
-    perceptual_weight: float = 1.0
-    """Weight of the perceptual term; above 0 it needs ``perceptual_weights_file``."""
-    perceptual_weights_file: str | None = None
-    """VGG16 and channel weights, see `radiodiff.losses.PerceptualLoss`; there is no default."""
-    discriminator_weight: float = 0.5
-    """Weight of the adversarial term, times the adaptive balance; 0 trains no discriminator."""
-    discriminator_start: int = 50001
-    """Step from which the adversarial term counts."""
-    train_idle_discriminator: bool = False
-    """Run the discriminator's optimizer before that step too, on a loss of zero: its weights
-    decay and the statistics of its batch norms move (V5)."""
-
-    def __post_init__(self) -> None:
-        if self.perceptual_weight > 0 and not self.perceptual_weights_file:
-            raise ConfigError(
-                "perceptual_weight is above 0 but no VGG16 weights are given: set "
-                "perceptual_weights_file to a file, or perceptual_weight to 0"
-            )
-
-
-@dataclass(frozen=True)
-class TrainConfig:
+class TrainingConfig:
     """One training stage."""
 
     max_steps: int = 50000
@@ -274,14 +131,6 @@ class EvaluateConfig:
     """Which tiles."""
     max_maps: int | None = None
     """Use only the first so many tiles; all if ``null``."""
-    steps: int = 5
-    """Denoiser calls per sample."""
-    schedule: Literal["uniform", "reference"] = "uniform"
-    """Times of these calls; ``reference`` makes one call more and ends as the public code (D6)."""
-    window: tuple[int, int] | None = None
-    """Draw larger maps window by window of these sides [cells]; ``null`` draws them whole."""
-    stride: tuple[int, int] | None = None
-    """Distance between windows [cells]; their sides if ``null``."""
     samples: int = 1
     """Samples per map; their mean path gain is the prediction."""
     batch_size: int = 16
@@ -294,17 +143,9 @@ class EvaluateConfig:
     """Draw every map from the same noise, as the July 2025 public code does (D17)."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "samples", "batch_size", "bootstrap"):
+        for name in ("samples", "batch_size", "bootstrap"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.stride is not None and self.window is None:
-            raise ConfigError(f"stride {self.stride} needs a window")
-        stride = self.stride or self.window or (1, 1)
-        window = self.window or stride
-        if any(not 1 <= s <= w for w, s in zip(window, stride, strict=True)):
-            raise ConfigError(
-                f"need 1 <= stride <= window on both axes, got stride {stride}, window {window}"
-            )
 
 
 @dataclass(frozen=True)
@@ -321,52 +162,72 @@ class Config:
     """Dataset."""
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     """Autoencoder network."""
-    train_autoencoder: TrainConfig = field(default_factory=TrainConfig)
+    autoencoder_training: TrainingConfig = field(default_factory=TrainingConfig)
     """First stage: the autoencoder."""
-    unet: UNetConfig = field(default_factory=UNetConfig)
-    """Denoising network, condition encoder included."""
+    network: UNetConfig = field(default_factory=UNetConfig)
+    """Network of the process, condition encoder included; ``heads`` and ``times`` follow from the
+    process."""
     encoder_weights_file: str | None = None
     """Initial weights of the condition encoder, under torchvision's names (``swin_b`` and the
     like, ``.pth`` or ``.safetensors``); ``null`` starts from random numbers."""
-    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
-    """Diffusion process and its loss."""
-    train: TrainConfig = field(default_factory=TrainConfig)
-    """Second stage: the latent diffusion."""
+    process: ProcessConfig = field(default_factory=ProcessConfig)
+    """What the network learns, on maps or their latents."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """Second stage: the network of the process."""
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    """Steps from noise to a map."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     """Evaluation after training."""
 
     def __post_init__(self) -> None:
-        if self.evaluate.schedule == "reference":
-            reference_schedule(self.evaluate.steps, t_min=self.diffusion.t_min)  # or raises
+        process = self.process.chosen
+        make_schedule(self.sampler, process)  # or raises
+        # The process decides what the network returns and which times it takes.
+        network = replace(self.network, heads=process.heads, times=process.times)
+        object.__setattr__(self, "network", network)
+        if self.process.space == "map" and network.latent_channels != 1:
+            raise ConfigError(
+                f"process.space is map, but network.latent_channels is {network.latent_channels}: "
+                "a radio map has 1"
+            )
+        self._check_residual()
+        looks_for_it = self.network.encoder == "conv" and self.network.conv.transmitter_features
+        channels = self.channels
+        if looks_for_it and "transmitter" in channels and channels[1] != "transmitter":
+            raise ConfigError(
+                "network.conv.transmitter_features looks for the transmitter in the second channel "
+                f"of the condition, which is {channels[1]}: list it there, or set "
+                "network.conv.transmitter_features: false"
+            )
+
+    def _check_residual(self) -> None:
+        """Refuse a mean that no channel is; folders of runs are looked at when they are loaded."""
+        name = self.process.residual_to
+        if name in CHANNELS and not CHANNELS[name].is_gain:
+            gains = ", ".join(key for key, channel in CHANNELS.items() if channel.is_gain)
+            raise ConfigError(f"process.residual_to must be a path gain ({gains}), got {name}")
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Channels that the network takes; of two, one for three repeats the buildings.
+
+        The public code does so where it has no cars.
+        """
+        given = self.data.channels
+        if given == ("buildings", "transmitter") and self.network.condition_inputs == 3:
+            return (*given, "buildings")
+        return given
 
     @property
     def condition_fits(self) -> bool:
-        """Whether the network takes what the data give; of two channels it repeats the first."""
-        given, taken = self.data.condition_channels, self.unet.condition_inputs
-        return given == taken or (given, taken) == (2, 3)
+        """Whether the network takes as many channels as there are."""
+        return len(self.channels) == self.network.condition_inputs
 
-
-def project_root() -> Path:
-    """Return the checkout: the nearest folder with ``configs/`` above here or above the package.
-
-    Raises:
-        FileNotFoundError: If neither lies inside a checkout of the project.
-    """
-    for start in (Path.cwd(), Path(__file__).resolve().parent):
-        for folder in (start, *start.parents):
-            if (folder / "configs").is_dir() and (folder / "pyproject.toml").is_file():
-                return folder
-    raise FileNotFoundError("no folder with configs/ and pyproject.toml above the working folder")
-
-
-def project_path(path: str | Path) -> Path:
-    """Return a path of the project as seen from the working folder; an absolute one as it is.
-
-    So ``data/cities`` is the same folder for a chapter, which runs in ``notebooks/``, and for a
-    command at the top, and no printed path names the machine.
-    """
-    path = Path(path)
-    return path if path.is_absolute() else Path(os.path.relpath(project_root() / path))
+    @property
+    def given_channels(self) -> tuple[str, ...]:
+        """Channels that the dataset gives: the network's, and the mean that maps are told from."""
+        mean, given = self.process.residual_to, self.data.channels
+        return (*given, mean) if mean in CHANNELS and mean not in given else given
 
 
 def load_config(source: str | Path, overrides: Sequence[str] | str = ()) -> Config:
@@ -384,12 +245,14 @@ def load_config(source: str | Path, overrides: Sequence[str] | str = ()) -> Conf
         FileNotFoundError: If there is no such file.
         ConfigError: If a key is unknown or a value has the wrong type; names the nearest key.
     """
-    values = _read_yaml(_find_yaml(source, "configs"))
+    values = rename_keys(read_yaml(_find_yaml(source, "configs")), RENAMED)
     for item in overrides.split() if isinstance(overrides, str) else overrides:
-        if "=" in item:
-            _check_path(item.partition("=")[0].strip())
-        apply_override(values, item)
-    return build_config(values)
+        key, equals, value = item.partition("=")
+        if equals:
+            key = rename_key(key.strip(), RENAMED)
+            check_key(Config, key)
+        apply_override(values, f"{key}{equals}{value}")
+    return build(Config, values)
 
 
 def load_simulate_config(source: str | Path) -> SimulateConfig:
@@ -402,7 +265,7 @@ def load_simulate_config(source: str | Path) -> SimulateConfig:
         FileNotFoundError: If there is no such file.
         ConfigError: If a key is unknown or a value has the wrong type; names the nearest key.
     """
-    return _build(SimulateConfig, _read_yaml(_find_yaml(source, "configs/data")), "")
+    return build(SimulateConfig, read_yaml(_find_yaml(source, "configs/data")))
 
 
 def _find_yaml(source: str | Path, folder: str) -> Path:
@@ -418,190 +281,20 @@ def _find_yaml(source: str | Path, folder: str) -> Path:
     return path
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    """Return the keys a YAML file holds."""
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        message = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not valid YAML: {message}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold sections of keys, got {values!r}")
-    return values
-
-
 def build_config(values: Mapping[str, Any]) -> Config:
     """Return the configuration that a mapping describes, such as one stored with results.
 
     Keys that are absent, because they are newer than the mapping, have their defaults.
 
     Args:
-        values: Sections of keys, as read from YAML or JSON.
+        values: Sections of keys, as read from YAML or JSON; old names are today's in `RENAMED`.
 
     Raises:
         ConfigError: If a key is unknown or a value has the wrong type; names the nearest key.
     """
-    return _build(Config, values, "")
-
-
-def config_text(config: Any) -> str:
-    """Return a configuration, or one section of it, as YAML."""
-    return yaml.safe_dump(_plain(config), sort_keys=False)
+    return build(Config, rename_keys(values, RENAMED))
 
 
 def save_config(config: Config, path: Path) -> None:
     """Write a resolved configuration as YAML; the file is old or new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(config_text(config))
-    temporary.replace(path)
-
-
-def check_parameters(cells: Sequence[str]) -> None:
-    """Stop a papermill run that was given a parameter the notebook does not have.
-
-    papermill injects its values as a cell that starts with ``# Parameters`` after the notebook's
-    own parameters cell and only warns about unknown names. Call this in the next cell with
-    IPython's list of executed cells, ``check_parameters(In)``.
-
-    Args:
-        cells: Sources of the executed cells, in order.
-
-    Raises:
-        ConfigError: If the injected cell assigns a name that the cell before it does not.
-    """
-    for before, cell in pairwise(cells):
-        if not cell.startswith("# Parameters"):
-            continue
-        known = sorted(set(_assigned_names(before)))
-        for name in _assigned_names(cell):
-            if name not in known:
-                raise ConfigError(
-                    f"unknown notebook parameter {name!r} (the notebook has {', '.join(known)})"
-                    f"{nearest(name, known)}"
-                )
-
-
-def _assigned_names(source: str) -> Iterator[str]:
-    """Names that plain or annotated assignments of a cell bind."""
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign):
-            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            yield node.target.id
-
-
-def apply_override(values: dict[str, Any], item: str) -> None:
-    """Put ``a.b=value`` into a nested mapping, in place.
-
-    Raises:
-        ConfigError: If there is no ``=``, or the value is not YAML.
-    """
-    key, equals, text = item.partition("=")
-    if not equals:
-        raise ConfigError(f"an override must read key=value, got {item!r}")
-    *sections, last = key.strip().split(".")
-    for section in sections:  # copied on the way: two sections may be one by a YAML alias
-        inner = values.get(section)
-        values[section] = dict(inner) if isinstance(inner, dict) else {}
-        values = values[section]
-    try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{key}: {text!r} is not valid YAML") from error
-
-
-def _check_path(key: str) -> None:
-    """Raise with the nearest full key unless ``key`` is one."""
-    known = list(_paths(Config, ""))
-    if key not in known:
-        raise _unknown(key, known)
-
-
-def _unknown(key: str, known: Sequence[str]) -> ConfigError:
-    return ConfigError(f"unknown key {key!r}{nearest(key, known)}")
-
-
-def _paths(kind: type, prefix: str) -> Iterator[str]:
-    """All dotted keys below a dataclass, sections included."""
-    for name, hint in get_type_hints(kind).items():
-        yield prefix + name
-        section = _dataclass_of(hint)
-        if section is not None:
-            yield from _paths(section, f"{prefix}{name}.")
-
-
-def _dataclass_of(hint: Any) -> type | None:
-    """Return the dataclass in a hint such as ``SimulateConfig | None``, if there is one."""
-    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    return next((kind for kind in options if dataclasses.is_dataclass(kind)), None)
-
-
-def nearest(key: str, known: Sequence[str]) -> str:
-    """Return ``"; did you mean 'x'?"``, or nothing where no key is near."""
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _build(kind: type, values: Any, path: str) -> Any:
-    """Build a dataclass from a mapping, checking every key and value."""
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{path or 'the file'} must be a section of keys, got {values!r}")
-    hints = get_type_hints(kind)
-    prefix = f"{path}." if path else ""
-    for key in values:
-        if key not in hints:
-            known = list(hints) if kind is SimulateConfig and not path else _paths(Config, "")
-            raise _unknown(f"{prefix}{key}", list(known))
-    built = {key: _convert(hints[key], value, prefix + key) for key, value in values.items()}
-    try:
-        return kind(**built)
-    except (TypeError, ValueError) as error:  # a field is missing, or the sizes do not agree
-        raise ConfigError(f"{path or 'the file'}: {error}") from error
-
-
-def _convert(hint: Any, value: Any, path: str) -> Any:
-    """Return ``value`` as the type a field asks for."""
-    origin = get_origin(hint)
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, path)
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in get_args(hint):
-            return None
-        (hint,) = (option for option in get_args(hint) if option is not type(None))
-        return _convert(hint, value, path)
-    if origin is Literal:
-        if isinstance(value, bool):  # YAML 1.1 reads `no` and `off` so
-            words = ("yes", "on") if value else ("no", "off")
-            value = next((word for word in words if word in get_args(hint)), value)
-        if value not in get_args(hint):
-            options = ", ".join(map(str, get_args(hint)))
-            raise ConfigError(f"{path} must be one of {options}, got {value!r}")
-        return value
-    if origin is tuple:
-        inner = get_args(hint)
-        if not isinstance(value, list | tuple):
-            raise ConfigError(f"{path} must be a list, got {value!r}")
-        if inner[-1] is Ellipsis:
-            inner = inner[:1] * len(value)
-        if len(inner) != len(value):
-            raise ConfigError(f"{path} must have {len(inner)} entries, got {value!r}")
-        pairs = zip(inner, value, strict=True)
-        return tuple(_convert(kind, v, f"{path}[{k}]") for k, (kind, v) in enumerate(pairs))
-    if hint is float and not isinstance(value, bool):
-        try:
-            return float(value)  # PyYAML reads 5e-5 as a string
-        except (TypeError, ValueError):
-            pass
-    elif type(value) is hint:
-        return value
-    raise ConfigError(f"{path} must be {hint.__name__}, got {value!r}")
-
-
-def _plain(value: Any) -> Any:
-    """Turn nested dataclasses and tuples into dicts and lists."""
-    if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
+    write_atomically(path, config_text(config), use_fsync=False)

@@ -5,6 +5,7 @@ Transformers*, arXiv:2012.09841 (adaptive weight); R. Zhang et al., *The Unreaso
 of Deep Features as a Perceptual Metric*, arXiv:1801.03924.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from radiodiff.models import VGG16Features
+from radiodiff.settings import ConfigError
 
 __all__ = [
+    "AutoencoderLossConfig",
     "PerceptualLoss",
     "adaptive_weight",
     "discriminator_loss",
@@ -26,16 +29,52 @@ __all__ = [
 LPIPS_CHANNELS = (64, 128, 256, 512, 512)
 
 
+@dataclass(frozen=True)
+class AutoencoderLossConfig:
+    """Weights of the autoencoder's loss terms."""
+
+    kl_weight: float = 1e-6
+    """Weight of the KL term."""
+    perceptual_weight: float = 1.0
+    """Weight of the perceptual term; above 0 it needs ``perceptual_weights_file``."""
+    perceptual_weights_file: str | None = None
+    """VGG16 and channel weights, see `radiodiff.losses.PerceptualLoss`; there is no default."""
+    discriminator_weight: float = 0.5
+    """Weight of the adversarial term, times the adaptive balance; 0 trains no discriminator."""
+    discriminator_start: int = 50001
+    """Step from which the adversarial term counts."""
+    train_idle_discriminator: bool = False
+    """Run the discriminator's optimizer before that step too, on a loss of zero: its weights
+    decay and the statistics of its batch norms move (V5)."""
+
+    def __post_init__(self) -> None:
+        if self.perceptual_weight > 0 and not self.perceptual_weights_file:
+            raise ConfigError(
+                "perceptual_weight is above 0 but no VGG16 weights are given: set "
+                "perceptual_weights_file to a file, or perceptual_weight to 0"
+            )
+
+
 def reconstruction_error(prediction: Tensor, target: Tensor) -> Tensor:
     """Sum over cells of absolute plus squared error of each map (eq. ``reconstruction``).
 
     Args:
-        prediction: Reconstructed maps, shape ``(b, 1, h, w)``.
-        target: Maps in [-1, 1], shape ``(b, 1, h, w)``.
+        prediction: Reconstructed maps, shape ``(b, c, h, w)``.
+        target: Maps in [-1, 1], shape ``(b, c, h, w)``.
 
     Returns:
         One value per map, shape ``(b,)``.
+
+    Raises:
+        ValueError: If the shapes differ.
     """
+    # As upstream, but for this: there, one channel is compared with each of several.
+    if prediction.shape != target.shape:
+        raise ValueError(
+            f"expected reconstructions of shape {tuple(target.shape)}, got "
+            f"{tuple(prediction.shape)}: an autoencoder with autoencoder.out_channels of its own "
+            "can be used, not trained"
+        )
     error = (prediction - target).flatten(1)
     return (error.abs() + error.square()).sum(1)
 

@@ -1,18 +1,19 @@
-"""Few-step integration of the reverse process over any denoiser callable."""
+"""The loop over steps: any process, any network, any decreasing times."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from radiodiff.diffusion import ConstantSDE, Generators, Prediction
+from radiodiff.processes import Answer, Generators, Network, Process
 
 __all__ = [
+    "SCHEDULES",
     "Callback",
-    "Denoiser",
+    "SamplerConfig",
     "make_schedule",
     "reference_schedule",
     "sample",
@@ -20,12 +21,47 @@ __all__ = [
     "uniform_schedule",
 ]
 
-#: Maps latents ``(b, c, h, w)`` and times ``(b,)`` to drift and noise. What it is conditioned on
-#: is its own affair: encode a condition once, close over the features, and hand in the closure.
-Denoiser = Callable[[Tensor, Tensor], Prediction]
+#: Called before each step with the time, ``x_t`` and what the process said there.
+Callback = Callable[[float, Tensor, Answer], None]
 
-#: Called before each step with the time, ``x_t`` and what the denoiser said there.
-Callback = Callable[[float, Tensor, Prediction], None]
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """How a trained process is asked."""
+
+    steps: int = 5
+    """Evaluations of the network per sample."""
+    schedule: str = "uniform"
+    """Times of these evaluations: ``uniform``, or ``reference``, which makes one more and ends as
+    the public code (D6)."""
+    stochastic: bool = True
+    """Draw fresh noise in every step but the last; without, the start alone is random."""
+    window: tuple[int, int] | None = None
+    """Draw larger maps window by window of these sides [cells]; ``null`` draws them whole."""
+    stride: tuple[int, int] | None = None
+    """Distance between windows [cells]; their sides if ``null``."""
+    start: float = 1.0
+    """Time of the first evaluation [1]; below 1 the way back begins at noise around 0, the mean of
+    residuals."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that have no meaning.
+
+        Raises:
+            ValueError: If ``steps`` is below 1, ``schedule`` is unknown, ``start`` lies outside
+                (0, 1], or window and stride do not go together.
+        """
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        if self.schedule not in SCHEDULES:
+            known = ", ".join(SCHEDULES)
+            raise ValueError(f"schedule must be one of {known}, got {self.schedule!r}")
+        if not 0 < self.start <= 1:
+            raise ValueError(f"start must lie in (0, 1], got {self.start:g}")
+        if self.stride is not None and self.window is None:
+            raise ValueError(f"stride {self.stride} needs a window: set one, or stride to null")
+        if self.window is not None:
+            check_windows(self.window, self.stride or self.window)
 
 
 def uniform_schedule(steps: int) -> tuple[float, ...]:
@@ -67,71 +103,97 @@ def reference_schedule(
     return (*map(float, times), 0.0)
 
 
-def make_schedule(
-    kind: Literal["uniform", "reference"], steps: int, *, t_min: float
-) -> tuple[float, ...]:
-    """Return `uniform_schedule` or `reference_schedule`."""
-    if kind == "reference":
-        return reference_schedule(steps, t_min=t_min)
-    return uniform_schedule(steps)
+def make_schedule(sampler: SamplerConfig, process: Process) -> tuple[float, ...]:
+    """Return the times at which a process is asked, from ``sampler.start`` down to 0.
+
+    Args:
+        sampler: Rule, steps and start.
+        process: What the times are for; one that knows no steps has 1 and 0.
+
+    Raises:
+        ValueError: If the rule does not suit the process or the number of steps.
+    """
+    if process.one_step:
+        return (1.0, 0.0)
+    times = SCHEDULES[sampler.schedule](sampler, process)
+    return tuple(sampler.start * t for t in times)
+
+
+def _reference_times(sampler: SamplerConfig, process: Process) -> tuple[float, ...]:
+    """Return the public code's times, which are those of one process."""
+    t_min = getattr(process, "t_min", None)
+    if t_min is None:
+        raise ValueError(
+            f"schedule 'reference' is that of the constant SDE, not of {type(process).__name__}: "
+            "use 'uniform'"
+        )
+    return reference_schedule(sampler.steps, t_min=t_min)
+
+
+#: Rules for the times by the names that a configuration gives them: each returns times from 1
+#: strictly down to 0.
+SCHEDULES: dict[str, Callable[[SamplerConfig, Process], tuple[float, ...]]] = {
+    "uniform": lambda sampler, process: uniform_schedule(sampler.steps),
+    "reference": _reference_times,
+}
 
 
 @torch.no_grad()
 def sample(
-    denoiser: Denoiser,
+    process: Process,
+    network: Network,
     schedule: Sequence[float],
     start: Tensor,
     *,
+    start_time: float = 1.0,
     stochastic: bool = True,
     generator: Generators = None,
     noise: Sequence[Tensor] | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Integrate the reverse process from noise to a clean latent (eq. ``bridge``).
+    """Go back from noise to clean maps or latents, step by step.
 
-    At each time the denoiser's two answers give one estimate of ``x_0`` (eq. ``inversion``); the
-    step then uses the drift ``-x_0`` of that estimate, as the public RadioDiff code does. Without
-    fresh noise (eq. ``deterministic``) the start alone decides the result.
+    Without fresh noise the start alone decides the result.
 
     Args:
-        denoiser: Maps ``(x_t, t)`` to a :class:`~radiodiff.diffusion.Prediction`.
-        schedule: Times from 1 strictly down to 0; ``len(schedule) - 1`` denoiser calls.
-        start: Latents at time 1, shape ``(b, c, h, w)``: standard normal noise.
-        stochastic: Draw fresh noise in every step but the last; without, nothing is drawn.
+        process: Turns the network's outputs into steps.
+        network: Maps ``(x_t, t)``, or ``(x_t, t, s)``, to the process's raw outputs.
+        schedule: Times from ``start_time`` strictly down to 0; ``len(schedule) - 1`` evaluations.
+        start: What `Process.start` gave, shape ``(b, c, h, w)``: at time 1, standard normal noise.
+        start_time: Time of ``start`` [1].
+        stochastic: Draw fresh noise in every step but the last, if the process does at all;
+            without, nothing is drawn.
         generator: Source of the noise of the steps, one or one for each map.
         noise: Noise to use instead of drawing, one ``(b, c, h, w)`` for each step but the last,
             which needs none.
-        callback: Called as ``callback(t, x_t, prediction)`` before each step.
+        callback: Called as ``callback(t, x_t, answer)`` before each step.
 
     Returns:
-        Clean latents at unit variance, shape ``(b, c, h, w)``.
+        ``x_0``, shape ``(b, c, h, w)``.
 
     Raises:
-        ValueError: If the schedule does not run strictly down from 1 to 0, there is too little
-            noise for it, or noise is given that would not be used.
+        ValueError: If the schedule does not run strictly down from the start's time to 0, there is
+            too little noise for it, or noise is given that would not be used.
     """
-    if schedule[0] != 1 or schedule[-1] != 0 or any(s >= t for t, s in pairwise(schedule)):
-        raise ValueError(f"schedule must decrease strictly from 1 to 0, got {list(schedule)}")
-    if noise is not None and not stochastic:
+    if schedule[0] != start_time or schedule[-1] != 0 or any(s >= t for t, s in pairwise(schedule)):
+        raise ValueError(
+            f"schedule must decrease strictly from {start_time:g} to 0, got {list(schedule)}"
+        )
+    if noise is not None and not (stochastic and process.draws_noise):
         raise ValueError("got noise for steps that draw none: use stochastic=True or noise=None")
     if noise is not None and len(noise) < len(schedule) - 2:
         raise ValueError(f"need noise for {len(schedule) - 2} steps, got {len(noise)}")
-    sde = ConstantSDE()
     x_t = start
     for step, (t, s) in enumerate(pairwise(schedule)):
-        times = torch.full((len(x_t),), t, device=x_t.device, dtype=x_t.dtype)
-        prediction = denoiser(x_t, times)
+        answer = process.ask(network, x_t, t=t, s=s)
         if callback is not None:
-            callback(t, x_t, prediction)
-        x_0 = sde.predict_x_0(x_t, prediction, times)
-        if not stochastic:
-            x_t = sde.deterministic_step(x_t, Prediction(-x_0, prediction.noise), t=t, s=s)
-            continue
-        x_t = sde.reverse_step(
+            callback(t, x_t, answer)
+        x_t = process.step(
             x_t,
-            Prediction(-x_0, prediction.noise),
+            answer,
             t=t,
             s=s,
+            stochastic=stochastic,
             generator=generator,
             noise=noise[step] if noise is not None and s > 0 else None,
         )
@@ -161,10 +223,7 @@ def sample_windows(
     Raises:
         ValueError: If a side or a stride is not positive, or a stride is longer than its side.
     """
-    if min(*window, *stride) < 1 or any(s > w for w, s in zip(window, stride, strict=True)):
-        raise ValueError(
-            f"need 1 <= stride <= window on both axes, got stride {stride}, window {window}"
-        )
+    check_windows(window, stride)
     size = condition.shape[-2:]
     sides = [min(side, length) for side, length in zip(window, size, strict=True)]
 
@@ -184,3 +243,15 @@ def sample_windows(
             total[place] += maps
             covered[place] += 1
     return total / covered
+
+
+def check_windows(window: tuple[int, int], stride: tuple[int, int]) -> None:
+    """Refuse windows that leave gaps.
+
+    Raises:
+        ValueError: If a side or a stride is not positive, or a stride is longer than its side.
+    """
+    if min(*window, *stride) < 1 or any(s > w for w, s in zip(window, stride, strict=True)):
+        raise ValueError(
+            f"need 1 <= stride <= window on both axes, got stride {stride}, window {window}"
+        )

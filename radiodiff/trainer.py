@@ -7,17 +7,16 @@ stopped and resumed gives the same weights as one that was not.
 import json
 import logging
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import send_to_device
 from PIL import Image
@@ -28,17 +27,18 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from radiodiff.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, save_weights
-from radiodiff.config import TrainConfig
+from radiodiff.config import TrainingConfig
 from radiodiff.data import GrayBatch, GrayBatches, RadioMapSample, to_samples
 from radiodiff.ema import EMA
+from radiodiff.files import write_atomically
 from radiodiff.tasks import Task
+from radiodiff.workers import process_state
 
 __all__ = [
     "NonFiniteLossError",
     "OnCheckpoint",
     "batch_indices",
     "learning_rate",
-    "process_state",
     "train",
 ]
 
@@ -55,24 +55,7 @@ class NonFiniteLossError(RuntimeError):
     """Training met a loss or gradient that is not a finite number and stopped; says where."""
 
 
-def process_state() -> PartialState:
-    """Return which of how many processes this is, on CPU-only machines too.
-
-    Raises:
-        ValueError: If the launcher started more processes than Accelerate sees; they would
-            train on their own and overwrite each other.
-    """
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if state.num_processes != launched:
-        raise ValueError(
-            f"the launcher started {launched} processes, Accelerate joins {state.num_processes}: "
-            "start with `torchrun --nproc-per-node N -m radiodiff train ...`"
-        )
-    return state
-
-
-def learning_rate(step: int, config: TrainConfig) -> float:
+def learning_rate(step: int, config: TrainingConfig) -> float:
     """Return the learning rate of a step (0, 1, ...) (eq. ``schedule``).
 
     ``max(lr (1 - k / K)^p, lr_min)``, times ``(k + 1) / warmup`` while warming up. With
@@ -133,15 +116,16 @@ class _Batches(Sampler[list[int]]):
 def train(
     task: Task,
     dataset: Dataset[RadioMapSample],
-    config: TrainConfig,
+    config: TrainingConfig,
     run_dir: Path,
     *,
     seed: int = 0,
     workers: int = 0,
-    resume: bool | Literal["auto"] = "auto",
     on_checkpoint: OnCheckpoint | None = None,
 ) -> Path:
     """Train a task, write its averaged weights and return their file.
+
+    It goes on from the newest checkpoint; whether it may, `radiodiff.runs.guard.check_run` judges.
 
     The run folder receives, under the task's name, checkpoints such as
     ``checkpoints/step-00001000``, ``log.jsonl`` (one line for each log interval), TensorBoard
@@ -155,8 +139,6 @@ def train(
         run_dir: Folder of the run.
         seed: Seed of batches, noise and dropout.
         workers: Loader processes.
-        resume: ``True`` needs a checkpoint, ``"auto"`` uses one if present, ``False`` requires
-            that there is none.
         on_checkpoint: Called in the main process before each checkpoint is written, so that a
             run that is killed in between calls it again.
 
@@ -164,16 +146,9 @@ def train(
         Path of ``<run_dir>/<task>.safetensors``.
 
     Raises:
-        FileNotFoundError: If ``resume`` is ``True`` and there is no checkpoint.
-        FileExistsError: If ``resume`` is ``False`` and there is one.
         NonFiniteLossError: If a loss or a gradient is not finite.
     """
     folder = Path(run_dir) / task.name
-    found = newest_checkpoint(folder / "checkpoints")
-    if resume is True and found is None:
-        raise FileNotFoundError(f"resume is true, but {folder / 'checkpoints'} holds no checkpoint")
-    if resume is False and found is not None:
-        raise FileExistsError(f"resume is false, but there is {found}: choose another run folder")
     process_state()
     # Accelerate keeps the first precision for the life of the process; stages may differ in it.
     AcceleratorState._reset_state()
@@ -187,7 +162,7 @@ def train(
         # For dropout; the caller's generator is given back unchanged.
         torch.random.manual_seed(seed + (accelerator.process_index << 32))
         loop = _Loop(accelerator, task, dataset, config, folder, seed, workers, on_checkpoint)
-        return loop.run(found)
+        return loop.run(newest_checkpoint(folder / "checkpoints"))
 
 
 class _Loop:
@@ -198,7 +173,7 @@ class _Loop:
         accelerator: Accelerator,
         task: Task,
         dataset: Dataset[RadioMapSample],
-        config: TrainConfig,
+        config: TrainingConfig,
         folder: Path,
         seed: int,
         workers: int,
@@ -434,7 +409,7 @@ class _Loop:
                     kept.append(line)
             except ValueError:  # the line being written when the run was killed
                 continue
-        path.write_text("".join(kept))
+        write_atomically(path, "".join(kept))
 
     def _write_samples(self, writer: SummaryWriter | None) -> None:
         """Write a grid of truth (top) and network output (bottom) as PNG and to TensorBoard."""

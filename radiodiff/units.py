@@ -35,6 +35,8 @@ __all__ = [
     "path_gain_db_to_gray",
     "path_gain_db_to_model",
     "path_gain_db_to_uint8",
+    "thresholded",
+    "thresholded_to_path_gain_db",
 ]
 
 #: Gray level 0: this path gain or less [dB].
@@ -88,6 +90,20 @@ def path_gain_db_to_model(path_gain_db: Values) -> Values:
 def model_to_path_gain_db(radio_map: Values) -> Values:
     """Map the network range to path gain [dB]; values outside [-1, 1] are not clipped."""
     return gray_to_path_gain_db(model_to_gray(radio_map))
+
+
+def thresholded(gray: Values, threshold: float) -> Values:
+    """Return gray levels on RadioUNet's scale, ``max(gray - t, 0) / (1 - t)``.
+
+    At t = 0.2, path gains below the noise (-127 dB) become 0. Source: R. Levie et al.,
+    *RadioUNet*, arXiv:1911.09002, section III.
+    """
+    return (gray - threshold).clip(0) / (1 - threshold) if threshold else gray
+
+
+def thresholded_to_path_gain_db(radio_map: Values, threshold: float) -> Values:
+    """Return the path gain [dB] of maps in [-1, 1] on the scale of `thresholded`."""
+    return gray_to_path_gain_db(model_to_gray(radio_map) * (1 - threshold) + threshold)
 
 
 def line_of_sight_gain_db(distance_m: np.ndarray) -> np.ndarray:

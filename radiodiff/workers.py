@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["only_writer", "run_jobs"]
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+__all__ = ["need_one_process", "only_writer", "process_state", "run_jobs"]
 
 
 @contextlib.contextmanager
@@ -73,3 +76,29 @@ def _start_worker() -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def process_state() -> "PartialState":
+    """Return which of how many processes this is, on CPU-only machines too.
+
+    Raises:
+        ValueError: If the launcher started more processes than Accelerate sees; they would
+            train on their own and overwrite each other.
+    """
+    import torch  # here: workers that draw or pack start without it
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if state.num_processes != launched:
+        raise ValueError(
+            f"the launcher started {launched} processes, Accelerate joins {state.num_processes}: "
+            "start with `torchrun --nproc-per-node N -m radiodiff train ...`"
+        )
+    return state
+
+
+def need_one_process(what: str) -> None:
+    """Raise a `ValueError` if the launcher started several processes for what runs in one."""
+    if process_state().num_processes > 1:
+        raise ValueError(f"{what} runs in one process: start it without torchrun")

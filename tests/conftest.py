@@ -1,5 +1,6 @@
 """Shared fixtures: a fake dataset in RadioMapSeer's real layout, and a tiny configuration."""
 
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from radiodiff.config import Config, load_config
+from radiodiff.data import RadioMapSeer
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -140,6 +142,11 @@ def dataset_root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def training(dataset_root: Path) -> RadioMapSeer:
+    return RadioMapSeer(dataset_root, "train")
+
+
+@pytest.fixture
 def variants_root(dataset_root: Path) -> Path:
     return write_variants(dataset_root)
 
@@ -155,7 +162,7 @@ def tiny(dataset_root: Path) -> Config:
             "autoencoder_loss.discriminator_start=2",
             *(
                 f"{stage}.{key}"
-                for stage in ("train_autoencoder", "train")
+                for stage in ("autoencoder_training", "training")
                 for key in (
                     "max_steps=4",
                     "batch_size=2",
@@ -166,3 +173,24 @@ def tiny(dataset_root: Path) -> Config:
             ),
         ],
     )
+
+
+def overrides(tiny) -> list[str]:
+    """The tiny configuration as command-line options."""
+    pairs = [f"data.root={tiny.data.root}", "data.simulate=null"]
+    for stage in ("autoencoder_training", "training"):
+        pairs += [f"{stage}.{k}" for k in ("max_steps=4", "batch_size=2", "checkpoint_every=2")]
+    return [word for pair in pairs for word in ("--set", pair)]
+
+
+@pytest.fixture
+def command(tiny, tmp_path):
+    return ["train", "--config", "smoke", "--run-dir", str(tmp_path / "run"), *overrides(tiny)]
+
+
+def with_data(config, channels=2, **changes):
+    """The configuration on other data, with a network that takes their condition."""
+    conv = dataclasses.replace(config.network.conv, in_channels=channels)
+    network = dataclasses.replace(config.network, conv=conv)
+    data = dataclasses.replace(config.data, **changes)
+    return dataclasses.replace(config, data=data, network=network)

@@ -10,8 +10,8 @@ from radiodiff.checkpoint import (
     load_weights,
     newest_checkpoint,
     save_checkpoint,
+    save_content,
     save_weights,
-    write_atomically,
 )
 
 
@@ -62,8 +62,12 @@ def test_weights_round_trip_and_errors(tmp_path):
         load_weights(other, tmp_path / "bad.safetensors")
 
 
-def test_text_is_old_or_new(tmp_path):
-    write_atomically(tmp_path / "deep" / "a.json", "1")
-    write_atomically(tmp_path / "deep" / "a.json", "2")
-    assert (tmp_path / "deep" / "a.json").read_text() == "2"
-    assert len(list((tmp_path / "deep").iterdir())) == 1
+def test_content_does_not_depend_on_the_name(tmp_path):
+    """Nor on the temporary one, which is another each time: a digest tells what is inside."""
+    content = {"step": 3, "model": nn.Linear(3, 2).state_dict()}
+    for name in ("a.pt", "b.pt"):
+        save_content(content, tmp_path / name)
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
+    loaded = torch.load(tmp_path / "a.pt", weights_only=True)
+    assert loaded["step"] == 3
+    assert torch.equal(loaded["model"]["weight"], content["model"]["weight"])

@@ -1,23 +1,25 @@
 """Configuration: every shipped file, exact errors, types by field."""
 
+import ast
 import dataclasses
+import inspect
+import textwrap
+import typing
 
 import pytest
 import yaml
 
 from radiodiff.config import (
-    AutoencoderLossConfig,
+    RENAMED,
     Config,
-    ConfigError,
-    DataConfig,
-    EdgesConfig,
     build_config,
-    check_parameters,
-    config_text,
     load_config,
     load_simulate_config,
     save_config,
 )
+from radiodiff.data import DataConfig, EdgesConfig
+from radiodiff.losses import AutoencoderLossConfig
+from radiodiff.settings import ConfigError, check_parameters, config_text
 
 from .conftest import ROOT
 
@@ -29,17 +31,21 @@ def test_every_shipped_file_loads(path):
 
 def test_full_is_the_paper():
     config = load_config("full")
-    assert (config.autoencoder.width, config.unet.width, config.unet.encoder) == (128, 128, "swin")
-    assert config.train.batch_size * config.train.accumulation == 528
+    assert (config.autoencoder.width, config.network.width, config.network.encoder) == (
+        128,
+        128,
+        "swin",
+    )
+    assert config.training.batch_size * config.training.accumulation == 528
     ddp = load_config("full_ddp")
-    assert 4 * ddp.train.batch_size * ddp.train.accumulation == 528
-    shared = dataclasses.replace(ddp, name="full", train=config.train)
+    assert 4 * ddp.training.batch_size * ddp.training.accumulation == 528
+    shared = dataclasses.replace(ddp, name="full", training=config.training)
     assert shared == config
-    assert dataclasses.replace(ddp.train, accumulation=8) == config.train
+    assert dataclasses.replace(ddp.training, accumulation=8) == config.training
 
 
 def test_resolved_file_reads_back_equal(tmp_path):
-    config = load_config("demo", ["train.max_steps=3"])
+    config = load_config("demo", ["training.max_steps=3"])
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
 
@@ -68,7 +74,7 @@ def test_a_mapping_without_newer_keys_means_their_defaults():
     ],
 )
 def test_channels_of_the_condition(changes, channels):
-    assert DataConfig(**changes).condition_channels == channels
+    assert len(DataConfig(**changes).channels) == channels
 
 
 @pytest.mark.parametrize(
@@ -94,10 +100,11 @@ def test_edges_are_configured():
 
 def test_overrides_take_the_fields_type():
     config = load_config(
-        "smoke", ["train.learning_rate=5e-3", "unet.multipliers=[1, 1, 1, 1]", "data.simulate=null"]
+        "smoke",
+        ["training.learning_rate=5e-3", "network.multipliers=[1, 1, 1, 1]", "data.simulate=null"],
     )
-    assert config.train.learning_rate == 5e-3  # PyYAML alone reads a string
-    assert config.unet.multipliers == (1, 1, 1, 1)
+    assert config.training.learning_rate == 5e-3  # PyYAML alone reads a string
+    assert config.network.multipliers == (1, 1, 1, 1)
     assert config.data.simulate is None
     assert load_config("full", ["data.simulate.maps=3"]).data.simulate.maps == 3
 
@@ -105,20 +112,23 @@ def test_overrides_take_the_fields_type():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("train.max_stps=3", "unknown key 'train.max_stps'; did you mean 'train.max_steps'"),
-        ("trian.max_steps=3", "did you mean 'train.max_steps'"),
-        ("train.max_steps=many", "train.max_steps must be int, got 'many'"),
-        ("train.max_steps=1.5", "train.max_steps must be int, got 1.5"),
-        ("train.max_steps=true", "train.max_steps must be int, got True"),
-        ("train.learning_rate=fast", "train.learning_rate must be float"),
-        ("train.precision=fp8", "train.precision must be one of no, fp16, bf16"),
-        ("train.max_steps=0", "max_steps must be at least 1, got 0"),
-        ("train=3", "train must be a section of keys, got 3"),
-        ("unet.filter_size=[4]", "unet.filter_size must have 2 entries"),
-        ("unet.filter_size=4", "unet.filter_size must be a list"),
-        ("train.max_steps", "an override must read key=value"),
+        (
+            "training.max_stps=3",
+            "unknown key 'training.max_stps'; did you mean 'training.max_steps'",
+        ),
+        ("trainig.max_steps=3", "did you mean 'training.max_steps'"),
+        ("training.max_steps=many", "training.max_steps must be int, got 'many'"),
+        ("training.max_steps=1.5", "training.max_steps must be int, got 1.5"),
+        ("training.max_steps=true", "training.max_steps must be int, got True"),
+        ("training.learning_rate=fast", "training.learning_rate must be float"),
+        ("training.precision=fp8", "training.precision must be one of no, fp16, bf16"),
+        ("training.max_steps=0", "max_steps must be at least 1, got 0"),
+        ("training=3", "training must be a section of keys, got 3"),
+        ("network.filter_size=[4]", "network.filter_size must have 2 entries"),
+        ("network.filter_size=4", "network.filter_size must be a list"),
+        ("training.max_steps", "an override must read key=value"),
         ("evaluate.samples=0", "evaluate: samples must be at least 1"),
-        ("train.learning_rate=1e-9", "below min_learning_rate"),
+        ("training.learning_rate=1e-9", "below min_learning_rate"),
         ("autoencoder.width=17", "autoencoder: width must be"),
     ],
 )
@@ -130,8 +140,8 @@ def test_wrong_overrides_are_refused(override, message):
 
 
 def test_unknown_key_in_a_file_is_refused(tmp_path):
-    (tmp_path / "x.yaml").write_text("name: x\ntrain: {max_stps: 3}\n")
-    with pytest.raises(ConfigError, match=r"did you mean 'train.max_steps'"):
+    (tmp_path / "x.yaml").write_text("name: x\ntraining: {max_stps: 3}\n")
+    with pytest.raises(ConfigError, match=r"did you mean 'training.max_steps'"):
         load_config(tmp_path / "x.yaml")
 
 
@@ -151,24 +161,102 @@ def test_perceptual_weight_needs_a_file():
         AutoencoderLossConfig(perceptual_weight=1.0)
 
 
-def test_every_field_is_explained():
+def sections(kind):
+    """A dataclass and those in its fields."""
+    yield kind
+    for hint in typing.get_type_hints(kind).values():
+        for inner in (hint, *typing.get_args(hint)):
+            if dataclasses.is_dataclass(inner):
+                yield from sections(inner)
+
+
+@pytest.mark.parametrize("section", set(sections(Config)), ids=lambda kind: kind.__name__)
+def test_every_field_is_explained(section):
     """A docstring follows each field, so that the file is the manual."""
-    import ast
-    import inspect
-
-    import radiodiff.config as module
-
-    tree = ast.parse(inspect.getsource(module))
-    for node in tree.body:
-        if not (
-            isinstance(node, ast.ClassDef) and dataclasses.is_dataclass(getattr(module, node.name))
-        ):
-            continue
-        fields = [k for k, item in enumerate(node.body) if isinstance(item, ast.AnnAssign)]
-        for k in fields:
+    (node,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
+    for k, item in enumerate(node.body):
+        if isinstance(item, ast.AnnAssign):
             following = node.body[k + 1]
-            assert isinstance(following, ast.Expr), f"{node.name}.{node.body[k].target.id}"
-    assert dataclasses.is_dataclass(Config)
+            is_text = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+            assert is_text, f"{section.__name__}.{item.target.id}"
+
+
+OLD = """
+name: old
+autoencoder_loss: {perceptual_weight: 0}
+train_autoencoder: {max_steps: 7}
+unet: {width: 16}
+diffusion: {t_min: 1.0e-3, latent_scale: 0.3, latent_scaling: factor, drift_skip: reference}
+train: {max_steps: 9}
+evaluate: {steps: 3, schedule: reference, window: [64, 64], samples: 2}
+"""
+
+
+def test_files_with_old_names_mean_the_same(tmp_path):
+    """One table of renamed keys serves files, overrides and configurations stored with results."""
+    (tmp_path / "old.yaml").write_text(OLD)
+    config = load_config(tmp_path / "old.yaml", ["train.batch_size=5", "evaluate.stride=[32, 32]"])
+    assert (config.autoencoder_training.max_steps, config.training.max_steps) == (7, 9)
+    assert (config.network.width, config.training.batch_size) == (16, 5)
+    assert (config.process.scale, config.process.kind) == (0.3, "constant_sde")
+    assert (config.process.constant_sde.t_min, config.process.constant_sde.drift_skip) == (
+        1e-3,
+        "reference",
+    )
+    assert (config.sampler.steps, config.sampler.schedule) == (3, "reference")
+    assert (config.sampler.window, config.sampler.stride) == ((64, 64), (32, 32))
+    assert config.evaluate.samples == 2
+    save_config(config, tmp_path / "new.yaml")
+    assert load_config(tmp_path / "new.yaml") == config
+    assert not {"unet", "train", "diffusion"} & yaml.safe_load(config_text(config)).keys()
+
+
+def test_no_old_name_is_a_name_of_today():
+    """Otherwise files of today would be read as old ones."""
+    known = yaml.safe_load(config_text(load_config("demo")))
+    for old, new in RENAMED.items():
+        for key, is_there in ((old, False), (new, True)):
+            place = known
+            for word in key.split("."):
+                place = place.get(word, {}) if isinstance(place, dict) else {}
+            assert (place != {}) == is_there, key
+
+
+def test_a_key_under_both_names_is_refused(tmp_path):
+    (tmp_path / "x.yaml").write_text("name: x\ntrain: {max_steps: 1}\ntraining: {max_steps: 2}\n")
+    with pytest.raises(ConfigError, match=r"training.max_steps is given twice, once as"):
+        load_config(tmp_path / "x.yaml")
+
+
+def test_the_process_decides_heads_and_times_of_the_network():
+    config = load_config("smoke", ["process.kind=mean_flow"])
+    assert (config.network.heads, config.network.times) == (("average_velocity",), 2)
+    assert load_config("smoke").network.heads == ("drift", "noise")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["process.kind=diffusion"], "process.kind must be one of constant_sde"),
+        (["process.space=map"], "network.latent_channels is 3: a radio map has 1"),
+        (["process.residual_to=buildings"], "must be a path gain"),
+        (["process.kind=flow_matching", "sampler.schedule=reference"], "constant SDE"),
+        (["data.condition=[buildings, house]"], "expected channels among buildings"),
+        (["data.condition=[buildings, transmitter, cars]"], "condition lists cars"),
+        (["data.condition=[transmitter, buildings]"], "transmitter in the second channel"),
+        (
+            [
+                "data.measurements=[1, 9]",
+                "data.withheld_share=0.5",
+                "data.condition=[buildings, transmitter, measurements]",
+            ],
+            "needs measured",
+        ),
+    ],
+)
+def test_processes_and_conditions_that_do_not_fit(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config("smoke", ["data.simulate=null", *overrides])
 
 
 def test_misspelt_notebook_parameters_are_refused():
@@ -180,17 +268,17 @@ def test_misspelt_notebook_parameters_are_refused():
 
 
 def test_words_that_yaml_takes_for_booleans():
-    config = load_config("smoke", "unet.fourier_filter=off train.precision=no")
-    assert (config.unet.fourier_filter, config.train.precision) == ("off", "no")
+    config = load_config("smoke", "network.fourier_filter=off training.precision=no")
+    assert (config.network.fourier_filter, config.training.precision) == ("off", "no")
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("train.clip_norm=0", "clip_norm must be above 0"),
-        ("evaluate.stride=[4,4]", "needs a window"),
-        ("evaluate.window=[0,4]", "stride <= window"),
-        ("evaluate.schedule=reference evaluate.steps=10000", "between 1 and 1 / t_min"),
+        ("training.clip_norm=0", "clip_norm must be above 0"),
+        ("sampler.stride=[4,4]", "needs a window"),
+        ("sampler.window=[0,4]", "stride <= window"),
+        ("sampler.schedule=reference sampler.steps=10000", "between 1 and 1 / t_min"),
     ],
 )
 def test_values_without_meaning(override, message):

@@ -21,11 +21,13 @@ from radiodiff.explorer import (
     spread_cells,
     static_page,
 )
-from radiodiff.explorer.grid import Scene
+from radiodiff.explorer.grid import ExplorerTile
 from radiodiff.explorer.page import outdoor_bytes
 from radiodiff.models import AutoencoderKL, UNet
-from radiodiff.pipeline import RadioDiffPipeline
 from radiodiff.plots.colours import colour_table
+from radiodiff.predictors.pipeline import RadioDiffPipeline
+from radiodiff.sampler import SamplerConfig
+from radiodiff.scene import make_scene
 from radiodiff.simulate import DominantPath, trace_outlines
 
 SIZE, CELL_SIZE_M = 32, 2.0
@@ -35,7 +37,7 @@ SIZE, CELL_SIZE_M = 32, 2.0
 def pipeline(tiny):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.unet), 1.0, tiny)
+        return RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.network), 1.0, tiny)
 
 
 def two_buildings():
@@ -51,7 +53,7 @@ def mask():
 
 
 def options(**changes):
-    return {"steps": 1, "samples": 2} | changes
+    return {"sampler": SamplerConfig(steps=1), "samples": 2} | changes
 
 
 @pytest.fixture
@@ -138,9 +140,9 @@ def test_nearest_transmitter():
 def test_grid_agrees_with_one_transmitter_after_the_other(pipeline, mask):
     arguments = (pipeline, mask, CELL_SIZE_M)
     grid = predict_grid(*arguments, transmitters=11, **options())
-    scene = Scene(*arguments, **options())
+    tile = ExplorerTile(*arguments, **options())
     for k in (0, 10):
-        alone = scene.maps(grid.cells[k : k + 1])
+        alone = tile.maps(grid.cells[k : k + 1])
         np.testing.assert_allclose(alone.mean_db[0], grid.mean_db[k], atol=1e-2)
         np.testing.assert_allclose(alone.std_db[0], grid.std_db[k], atol=1e-2)
         np.testing.assert_array_equal(alone.truth_db[0], grid.truth_db[k])
@@ -155,10 +157,12 @@ def test_maps_are_nan_in_buildings_and_held_at_the_floor(pipeline, mask):
 
 
 def test_spread_is_that_of_the_pipelines_samples(pipeline, mask):
-    scene = Scene(pipeline, mask, CELL_SIZE_M, **options(samples=3, seed=7))
+    tile = ExplorerTile(pipeline, mask, CELL_SIZE_M, **options(samples=3, seed=7))
     generators = [torch.Generator().manual_seed(seed) for seed in (7, 8, 9)]
-    samples = pipeline(mask, (16, 3), steps=1, samples=3, generator=generators)
-    maps = scene.maps([(16, 3)])
+    scene = make_scene(mask, (16, 3), cell_size_m=CELL_SIZE_M)
+    sampler = SamplerConfig(steps=1)
+    samples = pipeline(scene, sampler=sampler, samples=3, generator=generators)
+    maps = tile.maps([(16, 3)])
     np.testing.assert_allclose(maps.mean_db[0], samples.mean(0), atol=1e-3)
     np.testing.assert_allclose(maps.std_db[0], samples.std(0), atol=1e-3)
 
@@ -171,9 +175,9 @@ def test_error_is_root_mean_square_outdoors(pipeline, mask):
 
 def test_truth_is_the_simulator_at_the_transmitters_cell(pipeline, mask):
     outlines = trace_outlines(mask, CELL_SIZE_M)
-    scene = Scene(pipeline, outlines, CELL_SIZE_M, size=SIZE, **options())
-    assert (scene.building_mask == mask).all()
-    truth_db = scene.maps([(2, 30)]).truth_db[0]
+    tile = ExplorerTile(pipeline, outlines, CELL_SIZE_M, size=SIZE, **options())
+    assert (tile.building_mask == mask).all()
+    truth_db = tile.maps([(2, 30)]).truth_db[0]
     engine = DominantPath(outlines, SIZE, CELL_SIZE_M)
     # Column 30 is at x = 61 m; row 2 of 32, counted from the top, at y = 59 m.
     expected = engine.path_gain_db((61.0, 59.0)).clip(units.FLOOR_DB, units.PEAK_DB)
@@ -181,10 +185,10 @@ def test_truth_is_the_simulator_at_the_transmitters_cell(pipeline, mask):
     assert np.unravel_index(np.nanargmax(truth_db), truth_db.shape) == (2, 30)
 
 
-def test_outlines_and_mask_give_the_same_scene(pipeline, mask):
-    from_mask = Scene(pipeline, mask, CELL_SIZE_M, **options())
+def test_outlines_and_mask_give_the_same_tile(pipeline, mask):
+    from_mask = ExplorerTile(pipeline, mask, CELL_SIZE_M, **options())
     outlines = trace_outlines(mask, CELL_SIZE_M)
-    from_outlines = Scene(pipeline, outlines, CELL_SIZE_M, size=SIZE, **options())
+    from_outlines = ExplorerTile(pipeline, outlines, CELL_SIZE_M, size=SIZE, **options())
     for one, other in zip(from_mask.maps([(1, 1)]), from_outlines.maps([(1, 1)]), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -200,9 +204,9 @@ def test_outlines_and_mask_give_the_same_scene(pipeline, mask):
         (np.zeros((30, 30), bool), {}, "multiples? of 4"),
     ],
 )
-def test_scene_refuses(pipeline, buildings, changes, message):
+def test_tile_refuses(pipeline, buildings, changes, message):
     with pytest.raises(ValueError, match=message):
-        Scene(pipeline, buildings, CELL_SIZE_M, **options(**changes))
+        ExplorerTile(pipeline, buildings, CELL_SIZE_M, **options(**changes))
 
 
 # The widget
@@ -210,8 +214,10 @@ def test_scene_refuses(pipeline, buildings, changes, message):
 
 def test_widget_computes_once_for_each_change_of_cell(explorer, monkeypatch):
     asked = []
-    maps = Scene.maps
-    monkeypatch.setattr(Scene, "maps", lambda self, cells: asked.append(cells) or maps(self, cells))
+    maps = ExplorerTile.maps
+    monkeypatch.setattr(
+        ExplorerTile, "maps", lambda self, cells: asked.append(cells) or maps(self, cells)
+    )
     explorer.transmitter_cell = (1, 2)
     explorer.transmitter_cell = (1, 2)
     explorer.threshold_db = -90.0
@@ -260,7 +266,7 @@ def test_widget_tells_the_page_why_a_map_failed(explorer, monkeypatch):
     def fail(self, cells):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(Scene, "maps", fail)
+    monkeypatch.setattr(ExplorerTile, "maps", fail)
     with pytest.raises(RuntimeError):
         explorer.transmitter_cell = (1, 2)
     assert explorer._result == {"error": "RuntimeError: out of memory"}

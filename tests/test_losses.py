@@ -22,6 +22,12 @@ def test_reconstruction_is_a_sum_over_cells():
     assert reconstruction_error(target + 0.5, target).tolist() == [9.0, 9.0]
 
 
+def test_reconstruction_refuses_other_channels():
+    """One channel of three must not be compared with each of them."""
+    with pytest.raises(ValueError, match=r"shape \(2, 1, 3, 4\), got \(2, 3, 3, 4\)"):
+        reconstruction_error(torch.zeros(2, 3, 3, 4), torch.zeros(2, 1, 3, 4))
+
+
 def test_hinge():
     """Eq. ``hinge``: 0 beyond the margins, 1 at zero logits, and the generator's sign."""
     assert discriminator_loss(torch.tensor([1.0, 5.0]), torch.tensor([-1.0, -3.0])) == 0

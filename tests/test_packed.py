@@ -18,8 +18,10 @@ from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, defaul
 
 from radiodiff.data import (
     DatasetError,
+    EightSymmetries,
     GrayBatches,
     PackedImages,
+    RadioMapOptions,
     RadioMapSeer,
     pack_dataset,
     packed,
@@ -38,7 +40,12 @@ def content(folder):
 
 def assert_same(first, second):
     for one, other in zip(first, second, strict=True):
-        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+        if isinstance(one, tuple) and hasattr(one, "_fields"):  # the scene
+            assert_same(one, other)
+        elif isinstance(one, torch.Tensor):
+            torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+        else:
+            assert list(one) == list(other)
 
 
 def write_gray(path, shape):
@@ -104,7 +111,9 @@ def test_packs_of_a_read_only_dataset_lie_elsewhere(dataset_root, tmp_path):
     assert content(dataset_root) == before
     assert PackedImages.open(dataset_root, "gain/DPM") is None
     assert PackedImages.open(dataset_root, "gain/DPM", out=tmp_path / "elsewhere") is not None
-    assert RadioMapSeer(dataset_root, "all", packed=tmp_path / "elsewhere").packs
+    assert RadioMapSeer(
+        dataset_root, "all", RadioMapOptions(packed=str(tmp_path / "elsewhere"))
+    ).packs
 
 
 def test_loader_processes_map_the_file_themselves(dataset_root):
@@ -240,6 +249,16 @@ def test_killed_packing_is_completed(tmp_path, monkeypatch):
     assert content(whole) == content(root / "packed")
 
 
+def test_what_a_killed_writer_left_goes(dataset_root):
+    out = pack_dataset(dataset_root)
+    for name in ("DPM.json", "DPM.journal"):
+        (out / f"gain/.{name}.0a1b2c3d.tmp").write_text("half")
+    (out / "gain/DPM.json").unlink()
+    pack_dataset(dataset_root)
+    assert PackedImages.open(dataset_root, "gain/DPM") is not None
+    assert not list(out.rglob(".*"))
+
+
 def test_what_cannot_be_packed(dataset_root, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="workers >= 1, got 0"):
         pack_dataset(dataset_root, workers=0)
@@ -272,7 +291,7 @@ def with_cars(root):
 def test_batches_of_bytes_become_the_same_samples(dataset_root, cars):
     with_cars(dataset_root)
     pack_dataset(dataset_root)
-    dataset = RadioMapSeer(dataset_root, "all", cars=cars)
+    dataset = RadioMapSeer(dataset_root, "all", RadioMapOptions(cars=cars))
     indices = [7, 0, 11, 0]
     batch = GrayBatches(dataset)[indices]
     assert batch.radio_map.dtype == batch.masks.dtype == torch.uint8
@@ -290,12 +309,29 @@ def test_batches_of_bytes_through_a_loader(dataset_root):
         assert_same(to_samples(found), expected)
 
 
+@pytest.mark.parametrize("cars", [False, True])
+def test_batches_of_bytes_are_turned_as_samples_are(dataset_root, cars):
+    with_cars(dataset_root)
+    pack_dataset(dataset_root)
+    dataset = EightSymmetries(RadioMapSeer(dataset_root, "all", RadioMapOptions(cars=cars)))
+    assert GrayBatches.serve(dataset)
+    batches = GrayBatches(dataset)
+    assert len(batches) == len(dataset)
+    indices = [*range(8), 61, 8, 90, 17]
+    found, expected = to_samples(batches[indices]), default_collate([dataset[k] for k in indices])
+    assert_same(found, expected)
+    assert torch.equal(found.scene.transmitter_cell, expected.scene.transmitter_cell)
+    assert torch.equal(found.scene.cars_mask, expected.scene.cars_mask)
+
+
 def test_batches_of_bytes_need_packs_and_stored_images(dataset_root):
     with pytest.raises(DatasetError, match=r"gain.DPM is not packed: `radiodiff data pack"):
         GrayBatches(RadioMapSeer(dataset_root, "all"))
     pack_dataset(dataset_root)
     with pytest.raises(ValueError, match="not measurements, threshold"):
-        GrayBatches(RadioMapSeer(dataset_root, "all", measurements=3, threshold=0.2))
+        GrayBatches(
+            RadioMapSeer(dataset_root, "all", RadioMapOptions(measurements=(3, 3), threshold=0.2))
+        )
     for path in (dataset_root / "png/buildings_complete").iterdir():
         write_gray(path, (16, 16))
     pack_dataset(dataset_root)

@@ -1,18 +1,24 @@
-"""The sampler: any denoiser, one start, exact schedules."""
+"""The sampler: any process, one start, exact schedules."""
+
+from itertools import pairwise
 
 import pytest
 import torch
 
-from radiodiff.diffusion import Prediction, standard_normal
+from radiodiff.processes import ConstantSDE, FlowMatching, Prediction, standard_normal
 from radiodiff.sampler import (
+    SCHEDULES,
+    SamplerConfig,
     make_schedule,
     reference_schedule,
     sample,
     sample_windows,
     uniform_schedule,
 )
+from tests.processes.direct import DirectSDE
 
 SHAPE = (2, 3, 4, 4)
+DIRECT = DirectSDE()
 
 
 def toward(x_0: torch.Tensor):
@@ -51,7 +57,9 @@ def test_exact_denoiser_recovers_x_0(schedule, stochastic):
     x_0 = standard_normal(SHAPE, torch.Generator().manual_seed(5))
     generator = torch.Generator().manual_seed(0)
     start = standard_normal(SHAPE, generator)
-    result = sample(toward(x_0), schedule, start, stochastic=stochastic, generator=generator)
+    result = sample(
+        DIRECT, toward(x_0), schedule, start, stochastic=stochastic, generator=generator
+    )
     assert torch.allclose(result, x_0, atol=1e-5)
 
 
@@ -65,6 +73,7 @@ def test_without_fresh_noise_the_start_decides():
         generator = torch.Generator().manual_seed(seed)
         before = generator.get_state()
         result = sample(
+            DIRECT,
             denoiser,
             uniform_schedule(6),
             start,
@@ -87,9 +96,11 @@ def test_one_step_is_the_estimate_at_time_1_with_or_without_noise():
     def denoiser(x_t, t):
         return Prediction(0.3 * x_t + 0.1, x_t)  # at time 1 the noise is x_1, whatever the drift
 
-    one = sample(denoiser, (1.0, 0.0), start)
+    one = sample(DIRECT, denoiser, (1.0, 0.0), start)
     assert torch.allclose(one, -0.3 * start - 0.1, atol=1e-6)
-    assert torch.allclose(sample(denoiser, (1.0, 0.0), start, stochastic=False), one, atol=1e-6)
+    assert torch.allclose(
+        sample(DIRECT, denoiser, (1.0, 0.0), start, stochastic=False), one, atol=1e-6
+    )
 
 
 def test_many_steps_restore_the_spread_of_the_data_with_or_without_noise():
@@ -98,6 +109,7 @@ def test_many_steps_restore_the_spread_of_the_data_with_or_without_noise():
     generator = torch.Generator().manual_seed(1)
     spreads = {
         (steps, stochastic): sample(
+            DIRECT,
             gaussian(0.5),
             uniform_schedule(steps),
             start,
@@ -122,6 +134,7 @@ def test_bridge_forgets_the_start_as_the_root_of_time():
     generator = torch.Generator().manual_seed(1)
     seen = []
     sample(
+        DIRECT,
         toward(torch.zeros(shape)),
         uniform_schedule(4),
         start,
@@ -135,7 +148,7 @@ def test_bridge_forgets_the_start_as_the_root_of_time():
 def test_noise_for_steps_that_draw_none_is_refused():
     start = torch.ones(SHAPE)
     with pytest.raises(ValueError, match="steps that draw none"):
-        sample(toward(start), (1.0, 0.5, 0.0), start, stochastic=False, noise=[start])
+        sample(DIRECT, toward(start), (1.0, 0.5, 0.0), start, stochastic=False, noise=[start])
 
 
 def test_denoiser_is_called_once_a_step():
@@ -145,7 +158,7 @@ def test_denoiser_is_called_once_a_step():
         times.append(t[0].item())
         return Prediction(torch.zeros_like(x_t), x_t)
 
-    sample(denoiser, uniform_schedule(4), torch.ones(SHAPE))
+    sample(DIRECT, denoiser, uniform_schedule(4), torch.ones(SHAPE))
     assert times == [1.0, 0.75, 0.5, 0.25]
 
 
@@ -155,7 +168,7 @@ def test_same_generator_same_latents():
             return Prediction(0.1 * x_t, 0.5 * x_t)
 
         generator = torch.Generator().manual_seed(7)
-        return sample(denoiser, uniform_schedule(5), torch.ones(SHAPE), generator=generator)
+        return sample(DIRECT, denoiser, uniform_schedule(5), torch.ones(SHAPE), generator=generator)
 
     assert torch.equal(run(), run())
 
@@ -165,7 +178,7 @@ def test_global_generator_is_left_alone():
     before = torch.random.get_rng_state()
     generator = torch.Generator().manual_seed(7)
     start = standard_normal(SHAPE, generator)
-    sample(toward(torch.zeros(SHAPE)), uniform_schedule(3), start, generator=generator)
+    sample(DIRECT, toward(torch.zeros(SHAPE)), uniform_schedule(3), start, generator=generator)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -173,6 +186,7 @@ def test_callback_sees_the_trajectory():
     seen = []
     start = torch.ones(SHAPE)
     sample(
+        DIRECT,
         toward(torch.zeros(SHAPE)),
         (1.0, 0.4, 0.0),
         start,
@@ -187,7 +201,7 @@ def test_callback_sees_the_trajectory():
 )
 def test_wrong_schedules_are_refused(schedule):
     with pytest.raises(ValueError, match="strictly from 1 to 0"):
-        sample(toward(torch.zeros(SHAPE)), schedule, torch.ones(SHAPE))
+        sample(DIRECT, toward(torch.zeros(SHAPE)), schedule, torch.ones(SHAPE))
 
 
 def test_no_steps_are_refused():
@@ -214,11 +228,11 @@ def test_times_of_the_public_code(steps, last):
     assert len(schedule) == steps + 2
     assert (schedule[0], schedule[-1]) == (1.0, 0.0)
     assert schedule[-2] == pytest.approx(last, rel=1e-4)
-    assert make_schedule("reference", steps, t_min=1e-4) == schedule
+    assert make_schedule(SamplerConfig(steps, "reference"), ConstantSDE()) == schedule
     without = reference_schedule(steps, final_step=False)
     assert without[:-1] == schedule[:-2]
     assert without == pytest.approx(uniform_schedule(steps), abs=2e-5)
-    assert make_schedule("uniform", steps, t_min=1e-4) == uniform_schedule(steps)
+    assert make_schedule(SamplerConfig(steps), ConstantSDE()) == uniform_schedule(steps)
 
 
 def test_too_many_steps_for_the_last_one_are_refused():
@@ -237,10 +251,10 @@ def test_given_noise_takes_the_place_of_drawn_noise():
         return Prediction(0.5 * x_t, x_t)
 
     schedule = uniform_schedule(4)
-    expected = sample(wrong, schedule, start, generator=drawn)
-    assert torch.equal(sample(wrong, schedule, start, noise=noise), expected)
+    expected = sample(DIRECT, wrong, schedule, start, generator=drawn)
+    assert torch.equal(sample(DIRECT, wrong, schedule, start, noise=noise), expected)
     with pytest.raises(ValueError, match="need noise for 3 steps, got 2"):
-        sample(wrong, schedule, start, noise=noise[:2])
+        sample(DIRECT, wrong, schedule, start, noise=noise[:2])
 
 
 @pytest.mark.parametrize("size", [(8, 8), (20, 13), (5, 9)])
@@ -271,3 +285,57 @@ def test_each_window_is_drawn_alone():
     for window, stride in (((4, 4), (5, 4)), ((0, 4), (1, 1))):
         with pytest.raises(ValueError, match="stride <= window"):
             sample_windows(draw, torch.zeros(1, 1, 4, 6), window, stride)
+
+
+@pytest.mark.parametrize("start", [1.0, 0.4])
+def test_schedule_runs_from_the_start_of_the_sampler(start):
+    schedule = make_schedule(SamplerConfig(steps=4, start=start), ConstantSDE())
+    assert schedule == pytest.approx([start * t for t in (1, 0.75, 0.5, 0.25, 0)])
+    x_0 = standard_normal(SHAPE, torch.Generator().manual_seed(5))
+    noise = standard_normal(SHAPE, torch.Generator().manual_seed(6))
+    x_t = DIRECT.perturb(x_0, noise, torch.full((2,), start))
+    result = sample(DIRECT, toward(x_0), schedule, x_t, start_time=start, stochastic=False)
+    assert torch.allclose(result, x_0, atol=1e-5)
+
+
+def test_start_at_another_time_than_the_schedule_is_refused():
+    start = torch.ones(SHAPE)
+    for schedule, time in (((1.0, 0.0), 0.5), ((0.5, 0.0), 1.0), ((0.5, 0.5, 0.0), 0.5)):
+        with pytest.raises(ValueError, match=f"strictly from {time:g} to 0"):
+            sample(DIRECT, toward(start), schedule, start, start_time=time)
+
+
+def test_noise_for_a_process_that_draws_none_is_refused():
+    start = torch.ones(SHAPE)
+    with pytest.raises(ValueError, match="steps that draw none"):
+        sample(FlowMatching(), lambda x_t, t: (x_t,), (1.0, 0.5, 0.0), start, noise=[start])
+
+
+def test_times_of_the_public_code_belong_to_one_process():
+    with pytest.raises(ValueError, match="not of FlowMatching: use 'uniform'"):
+        make_schedule(SamplerConfig(schedule="reference"), FlowMatching())
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_rule_runs_down_from_1_to_0(name):
+    times = make_schedule(SamplerConfig(steps=6, schedule=name), ConstantSDE())
+    assert times[0] == 1
+    assert times[-1] == 0
+    assert all(s < t for t, s in pairwise(times))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"schedule": "cosine"}, "schedule must be one of uniform, reference, got 'cosine'"),
+        ({"start": 0.0}, "start must lie in"),
+        ({"start": 1.5}, "start must lie in"),
+        ({"stride": (4, 4)}, "needs a window"),
+        ({"window": (4, 4), "stride": (5, 4)}, "stride <= window"),
+        ({"window": (0, 4)}, "stride <= window"),
+    ],
+)
+def test_sampler_without_meaning_is_refused(fault, message):
+    with pytest.raises(ValueError, match=message):
+        SamplerConfig(**fault)

@@ -12,16 +12,16 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from radiodiff.config import Config, TrainConfig
+from radiodiff.config import Config, TrainingConfig
 from radiodiff.data import GrayBatches, RadioMapSeer, pack_dataset
 from radiodiff.models import AutoencoderKL
-from radiodiff.tasks import AutoencoderTask, DiffusionTask
+from radiodiff.tasks import AutoencoderTask, GenerativeTask
 from radiodiff.trainer import NonFiniteLossError, batch_indices, learning_rate, train
 
 
 def test_schedule_has_a_true_floor():
     """Eq. ``schedule``: ends by hand, floor in the unit of a rate (audit T3), none below T4."""
-    config = TrainConfig(
+    config = TrainingConfig(
         max_steps=100, learning_rate=1e-3, min_learning_rate=2e-4, decay_power=0.5, warmup_steps=10
     )
     assert learning_rate(0, config) == pytest.approx(1e-4)
@@ -34,7 +34,7 @@ def test_schedule_has_a_true_floor():
 
 def test_floor_as_a_factor():
     """What the public code makes of its ``min_lr`` (T3)."""
-    config = TrainConfig(
+    config = TrainingConfig(
         max_steps=50000, learning_rate=5e-5, min_learning_rate=5e-6, rate_floor="factor"
     )
     assert learning_rate(50000, config) == pytest.approx(2.5e-10)
@@ -66,11 +66,11 @@ def build(tiny: Config, stage: str):
     torch.manual_seed(0)
     if stage == "autoencoder":
         return AutoencoderTask(tiny)
-    return DiffusionTask(tiny, AutoencoderKL(tiny.autoencoder), 1.0)
+    return GenerativeTask(tiny, AutoencoderKL(tiny.autoencoder), 1.0)
 
 
 def fit(tiny: Config, root, run_dir, stage="diffusion", **changes) -> dict[str, torch.Tensor]:
-    config = dataclasses.replace(tiny.train, **changes)
+    config = dataclasses.replace(tiny.training, **changes)
     path = train(build(tiny, stage), RadioMapSeer(root, "train"), config, run_dir, seed=3)
     return load_file(path)
 
@@ -113,7 +113,7 @@ def test_packed_maps_train_the_same_network(tiny, dataset_root, tmp_path, monkey
     pack_dataset(dataset_root)
     assert GrayBatches.serve(RadioMapSeer(dataset_root, "train"))
     monkeypatch.setattr(RadioMapSeer, "__getitem__", None)  # nothing else is read
-    config = dataclasses.replace(tiny.train, sample_every=0, sample_before=False)
+    config = dataclasses.replace(tiny.training, sample_every=0, sample_before=False)
     task, dataset = build(tiny, "diffusion"), RadioMapSeer(dataset_root, "train")
     packed = load_file(train(task, dataset, config, tmp_path / "p", seed=3, workers=workers))
     assert all(torch.equal(images[name], packed[name]) for name in images)
@@ -133,17 +133,19 @@ def test_average_or_network_is_written(tiny, dataset_root, tmp_path):
 
 def test_training_changes_weights_and_leaves_the_global_generator(tiny, dataset_root, tmp_path):
     task = build(tiny, "diffusion")
-    before = {name: value.clone() for name, value in task.unet.state_dict().items()}
+    before = {name: value.clone() for name, value in task.network.state_dict().items()}
     state = torch.random.get_rng_state()
-    train(task, RadioMapSeer(dataset_root, "train"), tiny.train, tmp_path, seed=3)
+    train(task, RadioMapSeer(dataset_root, "train"), tiny.training, tmp_path, seed=3)
     assert torch.equal(state, torch.random.get_rng_state())
-    changed = [n for n, v in task.unet.state_dict().items() if not torch.equal(v, before[n])]
+    changed = [n for n, v in task.network.state_dict().items() if not torch.equal(v, before[n])]
     assert len(changed) > len(before) / 2
 
 
 def test_accumulation_equals_one_large_batch(tiny, dataset_root, tmp_path):
     """2 micro-batches of 2 and 1 of 4 see the same maps; without noise the loss is the same."""
-    config = dataclasses.replace(tiny.train, max_steps=1, learning_rate=0.1, min_learning_rate=0.0)
+    config = dataclasses.replace(
+        tiny.training, max_steps=1, learning_rate=0.1, min_learning_rate=0.0
+    )
 
     class Mean(torch.nn.Module):
         name, passes, frozen = "mean", ("mean",), ()
@@ -176,23 +178,13 @@ def test_accumulation_equals_one_large_batch(tiny, dataset_root, tmp_path):
     assert gradients[0] == pytest.approx(gradients[1], rel=1e-5)
 
 
-def test_resume_is_three_valued(tiny, dataset_root, tmp_path):
-    dataset = RadioMapSeer(dataset_root, "train")
-    with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        train(build(tiny, "diffusion"), dataset, tiny.train, tmp_path, resume=True)
-    train(build(tiny, "diffusion"), dataset, tiny.train, tmp_path, resume=False)
-    with pytest.raises(FileExistsError, match="another run folder"):
-        train(build(tiny, "diffusion"), dataset, tiny.train, tmp_path, resume=False)
-    train(build(tiny, "diffusion"), dataset, tiny.train, tmp_path, resume=True)
-
-
 def test_non_finite_loss_stops_and_says_where(tiny, dataset_root, tmp_path, monkeypatch):
     def broken(self, batch, pass_name, step, generator):
         result = forward(self, batch, pass_name, step, generator)
         return result._replace(loss=result.loss * (float("nan") if step == 3 else 1))
 
-    forward = DiffusionTask.forward
-    monkeypatch.setattr(DiffusionTask, "forward", broken)
+    forward = GenerativeTask.forward
+    monkeypatch.setattr(GenerativeTask, "forward", broken)
     with pytest.raises(NonFiniteLossError, match=r"diffusion loss is nan at step 3.*step-00000002"):
         fit(tiny, dataset_root, tmp_path)
     state = load_file(tmp_path / "diffusion/checkpoints/step-00000002/model.safetensors")
@@ -208,8 +200,8 @@ def test_non_finite_gradient_never_reaches_the_weights(tiny, dataset_root, tmp_p
         extra = (weight - weight.detach()).abs().sqrt().sum() if step == 1 else 0.0
         return result._replace(loss=result.loss + extra)
 
-    forward = DiffusionTask.forward
-    monkeypatch.setattr(DiffusionTask, "forward", broken)
+    forward = GenerativeTask.forward
+    monkeypatch.setattr(GenerativeTask, "forward", broken)
     with pytest.raises(NonFiniteLossError, match=r"diffusion gradient norm is (nan|inf) at step 1"):
         fit(tiny, dataset_root, tmp_path)
     assert not (tmp_path / "diffusion.safetensors").exists()
@@ -237,21 +229,22 @@ def test_log_tensorboard_and_samples(tiny, dataset_root, tmp_path, caplog):
 @pytest.mark.parametrize("synchronise", [True, False])
 def test_two_processes_train_one_model(tiny, dataset_root, tmp_path, synchronise):
     """Gradients are synchronised (audit T2): both ranks end with the same weights; or not."""
-    stage = dataclasses.replace(tiny.train_autoencoder, synchronise_gradients=synchronise)
-    tiny = dataclasses.replace(tiny, train_autoencoder=stage)
+    stage = dataclasses.replace(tiny.autoencoder_training, synchronise_gradients=synchronise)
+    tiny = dataclasses.replace(tiny, autoencoder_training=stage)
     script = tmp_path / "two.py"
     script.write_text(
         "import sys, torch\n"
         "from radiodiff.config import load_config\n"
         "from radiodiff.data import RadioMapSeer\n"
         "from radiodiff.tasks import AutoencoderTask\n"
-        "from radiodiff.trainer import process_state, train\n"
+        "from radiodiff.trainer import train\n"
+        "from radiodiff.workers import process_state\n"
         "config, root, out = load_config(sys.argv[1]), sys.argv[2], sys.argv[3]\n"
         "rank = process_state().process_index\n"
         "assert process_state().num_processes == 2\n"
         "torch.manual_seed(0)\n"
         "task = AutoencoderTask(config)\n"
-        "train(task, RadioMapSeer(root, 'train'), config.train_autoencoder, out, seed=3)\n"
+        "train(task, RadioMapSeer(root, 'train'), config.autoencoder_training, out, seed=3)\n"
         "torch.save(task.state_dict(), f'{out}/rank{rank}.pt')\n"
     )
     from radiodiff.config import save_config

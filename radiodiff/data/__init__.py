@@ -1,36 +1,32 @@
 """Datasets: every source gives the same sample type, `RadioMapSample`."""
 
-from radiodiff.data.edges import EdgeDataset, EdgeImages
-from radiodiff.data.features import k2_map
+from radiodiff.data.edges import EdgeDataset, EdgeImages, EdgesConfig
 from radiodiff.data.gray_batches import GrayBatch, GrayBatches, to_samples
 from radiodiff.data.images import DatasetError
+from radiodiff.data.options import SOURCES, DataConfig, MapDataset, open_split
 from radiodiff.data.packed import PackedImages, pack_dataset
 from radiodiff.data.radiomap3dseer import RadioMap3DSeer, building_height_m
-from radiodiff.data.radiomapseer import (
-    RadioMapSample,
-    RadioMapSeer,
-    Simulation,
-    measurement_map,
-    network_condition,
-    path_gain_db,
-    thresholded,
-    thresholded_to_path_gain_db,
-    transmitter_cell,
-)
+from radiodiff.data.radiomapseer import RadioMapOptions, RadioMapSeer, Simulation
 from radiodiff.data.regions import distance_to_m, region_masks
+from radiodiff.data.sample import RadioMapSample, path_gain_db, transmitter_cell
 from radiodiff.data.splits import Splits, split_maps, split_overlap
 from radiodiff.data.symmetry import EightSymmetries, symmetry
 from radiodiff.data.verify import check_digests, format_report, verify_dataset
 
 __all__ = [
+    "SOURCES",
+    "DataConfig",
     "DatasetError",
     "EdgeDataset",
     "EdgeImages",
+    "EdgesConfig",
     "EightSymmetries",
     "GrayBatch",
     "GrayBatches",
+    "MapDataset",
     "PackedImages",
     "RadioMap3DSeer",
+    "RadioMapOptions",
     "RadioMapSample",
     "RadioMapSeer",
     "Simulation",
@@ -39,17 +35,13 @@ __all__ = [
     "check_digests",
     "distance_to_m",
     "format_report",
-    "k2_map",
-    "measurement_map",
-    "network_condition",
+    "open_split",
     "pack_dataset",
     "path_gain_db",
     "region_masks",
     "split_maps",
     "split_overlap",
     "symmetry",
-    "thresholded",
-    "thresholded_to_path_gain_db",
     "to_samples",
     "transmitter_cell",
     "verify_dataset",

@@ -6,6 +6,7 @@ networks and the same training serve both. Samples use the names of radio maps: 
 """
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -17,9 +18,10 @@ from torch.utils.data import Dataset
 
 from radiodiff import units
 from radiodiff.data.images import DatasetError
-from radiodiff.data.radiomapseer import RadioMapSample
+from radiodiff.data.sample import RadioMapSample
+from radiodiff.scene import Scene
 
-__all__ = ["EdgeDataset", "EdgeImages"]
+__all__ = ["EdgeDataset", "EdgeImages", "EdgesConfig"]
 
 #: Gray level from which a cell is an edge, as upstream; weaker ones keep their level.
 _EDGE_LEVEL = 0.3 * 255
@@ -28,6 +30,20 @@ _SWAPPED = {".jpg": ".png", ".png": ".jpg"}
 #: Random resized crops: share of the picture's area, and ratio of width to height.
 _AREA, _RATIO = (0.25, 1.0), (3 / 4, 4 / 3)
 _TRIES = 10
+
+
+@dataclass(frozen=True)
+class EdgesConfig:
+    """How pictures and their edges are cropped for training."""
+
+    crop_size: tuple[int, int] = (320, 320)
+    """Sides of a crop [cells]."""
+    crop: Literal["random", "resized"] = "random"
+    """Cut out a window of these sides, or one of a quarter to all of the area and resize it."""
+    flip: bool = True
+    """Mirror left and right with probability one half."""
+    crops: int = 100
+    """Different crops of each picture."""
 
 
 class EdgeDataset(Dataset[RadioMapSample]):
@@ -42,11 +58,7 @@ class EdgeDataset(Dataset[RadioMapSample]):
 
     Args:
         root: Folder that holds ``image/`` and ``edge/``.
-        crop_size: Sides of a crop ``(h, w)`` [cells].
-        crop: ``random`` cuts out a window; ``resized`` one of a quarter to all of the picture's
-            area, which is resized (nearest for the edges).
-        flip: Mirror left and right with probability one half.
-        crops: Different crops of each picture.
+        config: Size and kind of the crops.
         seed: Seed of the crops.
         max_maps: Use only the first so many pictures; all if ``None``.
 
@@ -60,19 +72,19 @@ class EdgeDataset(Dataset[RadioMapSample]):
     def __init__(
         self,
         root: Path,
+        config: EdgesConfig | None = None,
         *,
-        crop_size: tuple[int, int] = (320, 320),
-        crop: Literal["random", "resized"] = "random",
-        flip: bool = True,
-        crops: int = 100,
         seed: int = 0,
         max_maps: int | None = None,
     ) -> None:
-        if min(*crop_size, crops) < 1:
-            raise ValueError(f"crop_size and crops must be at least 1, got {crop_size}, {crops}")
+        config = config or EdgesConfig()
+        if min(*config.crop_size, config.crops) < 1:
+            raise ValueError(
+                f"crop_size and crops must be at least 1, got {config.crop_size}, {config.crops}"
+            )
         self.root = Path(root)
-        self.crop_size, self.crop, self.flip = crop_size, crop, flip
-        self.crops, self.seed = crops, seed
+        self.crop_size, self.crop, self.flip = config.crop_size, config.crop, config.flip
+        self.crops, self.seed = config.crops, seed
         for folder in (self.root / "image", self.root / "edge"):
             if not folder.is_dir():
                 raise DatasetError(
@@ -245,7 +257,22 @@ def _sample(picture: Image.Image, edge: np.ndarray, name: str) -> RadioMapSample
     return RadioMapSample(
         radio_map=units.gray_to_model(gray)[None],
         condition=torch.from_numpy(colours.transpose(2, 0, 1).copy()),
+        scene=_no_scene(edge.shape, name),
         outdoor_mask=torch.ones(1, *edge.shape, dtype=torch.bool),
         name=name,
         threshold=torch.tensor(torch.nan),
+    )
+
+
+def _no_scene(shape: tuple[int, int], name: str) -> Scene:
+    """Return a scene without buildings: a picture has none, and no transmitter."""
+    empty = torch.zeros(shape, dtype=torch.bool)
+    return Scene(
+        building_mask=empty,
+        transmitter_cell=torch.tensor([0, 0]),
+        cell_size_m=torch.tensor(torch.nan),
+        cars_mask=empty,
+        cars_known=torch.tensor(False),
+        measured_gain_db=torch.full(shape, torch.nan, dtype=torch.float64),
+        name=name,
     )

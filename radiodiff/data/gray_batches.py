@@ -17,12 +17,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from accelerate.utils import concatenate, recursively_apply
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from radiodiff import units
+from radiodiff.conditions import CHANNELS, make_condition
 from radiodiff.data.images import DatasetError
-from radiodiff.data.radiomapseer import RadioMapSample, RadioMapSeer
+from radiodiff.data.radiomapseer import RadioMapSeer
+from radiodiff.data.sample import RadioMapSample
+from radiodiff.data.symmetry import EightSymmetries, symmetry
+from radiodiff.scene import Scene
 
 __all__ = ["GrayBatch", "GrayBatches", "to_samples"]
 
@@ -34,8 +39,14 @@ class GrayBatch(NamedTuple):
     """Gray levels of the path gain, uint8, shape ``(b, h, w)``."""
     masks: Tensor
     """Buildings, and cars if used, over 127 where there are any, uint8, shape ``(b, k, h, w)``."""
-    transmitter: Tensor
-    """Cell of the transmitter, counted along the rows, int64, shape ``(b,)``."""
+    transmitter_cell: Tensor
+    """Row and column of the transmitter, int64, shape ``(b, 2)``."""
+    cell_size_m: Tensor
+    """Side of a cell [m], float32, shape ``(b,)``."""
+    symmetry: Tensor
+    """Number of the symmetry to return each sample under (`symmetry`), int64, shape ``(b,)``."""
+    channels: Sequence[str]
+    """Channels of the condition."""
     name: Sequence[str]
     """``<map>_<transmitter>``, as in the file names."""
 
@@ -44,14 +55,17 @@ class GrayBatches(Dataset[GrayBatch]):
     """The samples of a dataset as batches of bytes; an index is a list of indices.
 
     Args:
-        dataset: Its image folders must be packed, see `pack_dataset`.
+        dataset: RadioMapSeer, also under `EightSymmetries`. Its image folders must be packed, see
+            `pack_dataset`.
 
     Raises:
         DatasetError: If a folder is not packed.
         ValueError: If the dataset draws or computes something: only images as stored are bytes.
     """
 
-    def __init__(self, dataset: RadioMapSeer) -> None:
+    def __init__(self, dataset: RadioMapSeer | EightSymmetries) -> None:
+        self.is_turned = isinstance(dataset, EightSymmetries)
+        self.dataset = dataset = dataset.dataset if self.is_turned else dataset
         used = _computed(dataset)
         if used:
             raise ValueError(f"bytes hold images as stored, not {', '.join(used)}: use the dataset")
@@ -59,20 +73,24 @@ class GrayBatches(Dataset[GrayBatch]):
         for folder in folders:
             if folder not in dataset.packs:
                 raise DatasetError(f"{folder} is not packed: `radiodiff data pack {dataset.root}`")
-        self.dataset = dataset
         self._gains, *self._masks = (dataset.packs[folder] for folder in folders)
-        self._cells: dict[int, int] = {}
+        self._cells: dict[int, tuple[int, int]] = {}
 
     @staticmethod
     def serve(dataset: Dataset) -> bool:
-        """Return whether a dataset is RadioMapSeer's, packed, with nothing to draw or compute."""
+        """Return whether a dataset is RadioMapSeer's, packed, with nothing to draw or compute.
+
+        Under `EightSymmetries` it is served too; the maps are turned where the floats are made.
+        """
+        if isinstance(dataset, EightSymmetries):
+            dataset = dataset.dataset
         if not isinstance(dataset, RadioMapSeer) or _computed(dataset):
             return False
         return all(folder in dataset.packs for folder in _folders(dataset))
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        return len(self.dataset)
+        return (8 if self.is_turned else 1) * len(self.dataset)
 
     def __getitem__(self, indices: Sequence[int]) -> GrayBatch:
         """Read a batch.
@@ -80,6 +98,8 @@ class GrayBatches(Dataset[GrayBatch]):
         Raises:
             DatasetError: If an image or a transmitter is missing, or sizes differ; names the file.
         """
+        symmetries = [index % 8 if self.is_turned else 0 for index in indices]
+        indices = [index // 8 if self.is_turned else index for index in indices]
         pairs = [self.dataset.pairs[index] for index in indices]
         names = [f"{map_id}_{transmitter}" for map_id, transmitter in pairs]
         gains = self._gains.read_many([f"{name}.png" for name in names])
@@ -93,27 +113,39 @@ class GrayBatches(Dataset[GrayBatch]):
                 )
             masks[:, channel] = pack.read_many(maps)
         cells = [self._cell(index, gains.shape[1:]) for index in indices]
+        if any(symmetries) and gains.shape[1] != gains.shape[2]:
+            raise ValueError(
+                f"{self._gains.path} holds images of {gains.shape[1:]}: only square maps can be "
+                "turned, set data.augment to false"
+            )
         return GrayBatch(
-            torch.from_numpy(gains), torch.from_numpy(masks), torch.tensor(cells), names
+            radio_map=torch.from_numpy(gains),
+            masks=torch.from_numpy(masks),
+            transmitter_cell=torch.tensor(cells),
+            cell_size_m=torch.full((len(pairs),), self.dataset.cell_size_m),
+            symmetry=torch.tensor(symmetries),
+            channels=self.dataset.channels,
+            name=names,
         )
 
-    def _cell(self, index: int, shape: tuple[int, int]) -> int:
+    def _cell(self, index: int, shape: tuple[int, int]) -> tuple[int, int]:
         """Return the transmitter's cell of a sample, kept."""
         if index not in self._cells:
             map_id, transmitter = self.dataset.pairs[index]
-            transmitter_map = self.dataset.transmitter_map(map_id, transmitter, shape)
-            self._cells[index] = int(transmitter_map.argmax())
+            self._cells[index] = self.dataset.transmitter_cell(map_id, transmitter, shape)
         return self._cells[index]
 
 
 def _computed(dataset: RadioMapSeer) -> list[str]:
     """Return the options of a dataset that images as stored cannot serve."""
+    options = dataset.options
     computed = {
         "simulation mix": dataset.mixed_in,
         "missing_buildings": dataset.missing_dirs,
-        "measurements": dataset.measurements,
-        "k2_channels": dataset.k2_channels,
-        "threshold": dataset.threshold,
+        "measurements": options.measurements,
+        "withheld_share": options.withheld_share,
+        "threshold": options.threshold,
+        **{f"channel {name}": CHANNELS[name].make is None for name in dataset.channels},
     }
     return [name for name, value in computed.items() if value]
 
@@ -126,19 +158,40 @@ def _folders(dataset: RadioMapSeer) -> list[Path]:
 
 def to_samples(batch: GrayBatch) -> RadioMapSample:
     """Return a batch as the dataset's samples collated: the same bits, on the batch's device."""
-    count, channels, height, width = batch.masks.shape
     is_there = batch.masks > 127
-    condition = torch.empty(
-        (count, channels + 1, height, width), device=batch.masks.device, dtype=torch.float32
+    buildings = is_there[:, 0]
+    has_cars = is_there.shape[1] > 1
+    scene = Scene(
+        building_mask=buildings,
+        transmitter_cell=batch.transmitter_cell,
+        cell_size_m=batch.cell_size_m,
+        cars_mask=is_there[:, 1] if has_cars else torch.zeros_like(buildings),
+        cars_known=torch.full_like(batch.symmetry, has_cars, dtype=torch.bool),
+        measured_gain_db=torch.full_like(buildings, torch.nan, dtype=torch.float64),
+        name=list(batch.name),
     )
-    condition[:, 0] = is_there[:, 0]
-    condition[:, 1] = 0
-    condition[:, 1].view(count, -1).scatter_(1, batch.transmitter[:, None], 1.0)
-    condition[:, 2:] = is_there[:, 1:]
-    return RadioMapSample(
+    samples = RadioMapSample(
         radio_map=units.gray_to_model(batch.radio_map.float() / 255)[:, None],
-        condition=condition,
+        condition=make_condition(scene, batch.channels),
+        scene=scene,
         outdoor_mask=~is_there[:, :1],
         name=tuple(batch.name),
-        threshold=torch.zeros(count, device=batch.masks.device),
+        threshold=torch.zeros_like(batch.cell_size_m),
     )
+    return _turned(samples, batch.symmetry)
+
+
+def _turned(samples: RadioMapSample, symmetries: Tensor) -> RadioMapSample:
+    """Return each sample of a batch of square maps under its own symmetry."""
+    kinds = symmetries.unique().tolist()
+    if kinds == [0]:
+        return samples
+    nameless = samples._replace(name=(), scene=samples.scene._replace(name=()))
+    places = [(symmetries == k).nonzero()[:, 0] for k in kinds]
+    parts = [
+        symmetry(recursively_apply(lambda x, chosen=chosen: x[chosen], nameless), k)
+        for chosen, k in zip(places, kinds, strict=True)
+    ]
+    order = torch.cat(places).argsort()
+    turned = recursively_apply(lambda x: x[order], concatenate(parts))
+    return turned._replace(name=samples.name, scene=turned.scene._replace(name=samples.scene.name))

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from radiodiff.data.images import DatasetError, is_image_name, read_gray
+from radiodiff.files import remove_temporaries, sha256, write_atomically
 from radiodiff.workers import only_writer, run_jobs
 
 __all__ = ["PackedImages", "pack_dataset"]
@@ -154,7 +155,7 @@ class PackedImages:
         Raises:
             DatasetError: If it is not the one that was written.
         """
-        if _sha256(self.path) != self.sha256:
+        if sha256(self.path) != self.sha256:
             raise DatasetError(f"{self.path} is not what was packed: delete it and pack again")
 
     def _row(self, name: str) -> int:
@@ -209,37 +210,38 @@ def pack_dataset(
     if workers < 1:
         raise ValueError(f"expected workers >= 1, got {workers}")
     root = Path(root)
-    if folders is None:
-        folders = _image_folders(root)
-    else:
-        folders = list(dict.fromkeys(PurePosixPath(folder).as_posix() for folder in folders))
-        for folder in folders:
-            if folder == "." or folder.startswith("/") or ".." in folder.split("/"):
-                raise ValueError(f"expected folders below {root} such as gain/DPM, got {folder}")
+    folders = _image_folders(root) if folders is None else _folders_below(root, folders)
     if not folders:
         raise DatasetError(f"no images below {root / 'gain'} or {root / 'png'}: nothing to pack")
     out = root / FOLDER if out is None else Path(out)
     with _only_packer(out):
         plans = [plan for folder in folders if (plan := _plan(root, folder, out)) is not None]
-        todo = {plan.array: _open_partial(plan) for plan in plans}
-        left = [(plan, shard) for plan in plans for shard in todo[plan.array]]
-        _check_space(out, sum(len(plan.rows(shard)) * _pixels(plan) for plan, shard in left))
-        total = sum(len(plan.files) for plan in plans)
-        done = total - sum(len(plan.rows(shard)) for plan, shard in left)
-        for plan in plans:
-            if not todo[plan.array]:
-                _finish(plan)
-        jobs = [_shard_arguments(plan, shard) for plan, shard in left]
-        for number in run_jobs(_write_shard, jobs, workers):
-            plan, shard = left[number]
-            _note(plan, shard)
-            todo[plan.array].remove(shard)
-            done += len(plan.rows(shard))
-            if not todo[plan.array]:
-                _finish(plan)
-            if progress is not None:
-                progress(done, total)
+        _pack(plans, out, workers, progress)
     return out
+
+
+def _pack(
+    plans: Sequence[_Plan], out: Path, workers: int, progress: Callable[[int, int], None] | None
+) -> None:
+    """Write the shards that are missing; a folder whose last one is there becomes a pack."""
+    todo = {plan.array: _open_partial(plan) for plan in plans}
+    left = [(plan, shard) for plan in plans for shard in todo[plan.array]]
+    _check_space(out, sum(len(plan.rows(shard)) * _pixels(plan) for plan, shard in left))
+    total = sum(len(plan.files) for plan in plans)
+    done = total - sum(len(plan.rows(shard)) for plan, shard in left)
+    for plan in plans:
+        if not todo[plan.array]:
+            _finish(plan)
+    jobs = [_shard_arguments(plan, shard) for plan, shard in left]
+    for number in run_jobs(_write_shard, jobs, workers):
+        plan, shard = left[number]
+        _note(plan, shard)
+        todo[plan.array].remove(shard)
+        done += len(plan.rows(shard))
+        if not todo[plan.array]:
+            _finish(plan)
+        if progress is not None:
+            progress(done, total)
 
 
 def _array_path(root: Path, folder: str, out: Path | None) -> Path:
@@ -257,6 +259,15 @@ def _image_folders(root: Path) -> list[str]:
         for path in own.values()
         if any(is_image_name(name) for name in os.listdir(path))
     )
+
+
+def _folders_below(root: Path, folders: Sequence[str]) -> list[str]:
+    """Return the folders in one form, each once; raise ValueError for one not below the root."""
+    folders = list(dict.fromkeys(PurePosixPath(folder).as_posix() for folder in folders))
+    for folder in folders:
+        if folder == "." or folder.startswith("/") or ".." in folder.split("/"):
+            raise ValueError(f"expected folders below {root} such as gain/DPM, got {folder}")
+    return folders
 
 
 def _scan(folder: Path) -> list[_File]:
@@ -314,6 +325,7 @@ def _pixels(plan: _Plan) -> int:
 def _open_partial(plan: _Plan) -> set[int]:
     """Make or reopen the array that is being filled; return the shards that it lacks."""
     plan.array.parent.mkdir(parents=True, exist_ok=True)
+    remove_temporaries(plan.array.parent)
     try:
         header, *lines = plan.journal.read_text().splitlines()
         is_ours = json.loads(header) == list(plan.shape) and plan.partial.is_file()
@@ -335,9 +347,7 @@ def _open_partial(plan: _Plan) -> set[int]:
 def _write_journal(plan: _Plan, shards: Iterable[int]) -> None:
     """Write the journal anew: the shape of the array and a line for each finished shard."""
     lines = [json.dumps(plan.shape), *(_journal_line(plan, shard) for shard in sorted(shards))]
-    temporary = plan.journal.with_name(f"{plan.journal.name}.tmp")
-    temporary.write_text("".join(f"{line}\n" for line in lines))
-    temporary.replace(plan.journal)
+    write_atomically(plan.journal, "".join(f"{line}\n" for line in lines))
 
 
 def _journal_line(plan: _Plan, shard: int) -> str:
@@ -394,21 +404,13 @@ def _finish(plan: _Plan) -> None:
         "format": FORMAT,
         "shape": plan.shape,
         "bytes": plan.partial.stat().st_size,
-        "sha256": _sha256(plan.partial),
+        "sha256": sha256(plan.partial),
         "source": _digest(plan.files),
         "names": [file.name for file in plan.files],
     }
     path = plan.array.with_suffix(".json")
     path.unlink(missing_ok=True)  # never an old index beside a new array
     plan.partial.replace(plan.array)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(index))
-    temporary.replace(path)
+    write_atomically(path, json.dumps(index))
     plan.journal.unlink()
     logger.info("packed %d images: %s", plan.shape[0], plan.array)
-
-
-def _sha256(path: Path) -> str:
-    """Return the digest of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

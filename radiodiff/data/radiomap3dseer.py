@@ -8,10 +8,15 @@ from torch.utils.data import Dataset
 
 from radiodiff import units
 from radiodiff.data.images import DatasetError, read_gray
-from radiodiff.data.radiomapseer import RadioMapSample, list_pairs
+from radiodiff.data.radiomapseer import list_pairs
+from radiodiff.data.sample import RadioMapSample
 from radiodiff.data.splits import Split, Splits, split_maps
+from radiodiff.scene import Scene
 
 __all__ = ["RadioMap3DSeer", "building_height_m"]
+
+#: Side of a cell [m].
+CELL_SIZE_M = 1.0
 
 #: Heights of gray level 1 and of 256, one beyond the last [m].
 _LOWEST_M, _HIGHEST_M = 6.6, 19.8
@@ -105,11 +110,21 @@ class RadioMap3DSeer(Dataset[RadioMapSample]):
         if not antenna.any():
             raise DatasetError(f"{paths[2]} shows no antenna: expected one cell above 0")
         transmitter_map = np.zeros(gray.shape, np.float32)
-        transmitter_map[np.unravel_index(antenna.argmax(), gray.shape)] = 1
+        cell = np.unravel_index(antenna.argmax(), gray.shape)
+        transmitter_map[cell] = 1
         condition = np.stack([heights.astype(np.float32) / 255, transmitter_map])
         return RadioMapSample(
             radio_map=units.gray_to_model(torch.from_numpy(gray).float() / 255)[None],
             condition=torch.from_numpy(condition),
+            scene=Scene(
+                building_mask=torch.from_numpy(heights > 0),
+                transmitter_cell=torch.tensor([int(place) for place in cell]),
+                cell_size_m=torch.tensor(CELL_SIZE_M),
+                cars_mask=torch.zeros(gray.shape, dtype=torch.bool),
+                cars_known=torch.tensor(False),
+                measured_gain_db=torch.full(gray.shape, torch.nan, dtype=torch.float64),
+                name=name,
+            ),
             outdoor_mask=torch.from_numpy(heights == 0)[None],
             name=name,
             threshold=torch.tensor(torch.nan),

@@ -2,8 +2,9 @@
 
 import os
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,23 +12,27 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from radiodiff import units
-from radiodiff.data.features import FeatureCache
+from radiodiff.conditions import (
+    CHANNELS,
+    check_channels,
+    k2_map,
+    k2_map_key,
+    make_condition,
+    map_inputs,
+    slow_channel,
+    slow_channel_key,
+)
+from radiodiff.data.channel_cache import ChannelCache
 from radiodiff.data.images import DatasetError, is_image_name, read_gray
 from radiodiff.data.packed import PackedImages
+from radiodiff.data.sample import RadioMapSample
 from radiodiff.data.splits import Split, Splits, read_manifest, split_maps
+from radiodiff.files import project_path
+from radiodiff.scene import Scene
+from radiodiff.settings import ConfigError
 from radiodiff.simulate.outlines import read_antennas
 
-__all__ = [
-    "RadioMapSample",
-    "RadioMapSeer",
-    "Simulation",
-    "measurement_map",
-    "network_condition",
-    "path_gain_db",
-    "thresholded",
-    "thresholded_to_path_gain_db",
-    "transmitter_cell",
-]
+__all__ = ["RadioMapOptions", "RadioMapSeer", "Simulation"]
 
 #: Propagation model of a target map; ``mix`` is a random mean of IRT2 and DPM.
 Simulation = Literal["DPM", "IRT2", "IRT4", "mix"]
@@ -36,98 +41,120 @@ Simulation = Literal["DPM", "IRT2", "IRT4", "mix"]
 _MISSING_VERSIONS = 6
 
 
-class RadioMapSample(NamedTuple):
-    """One transmitter in one city tile; ``k`` condition channels, see the dataset."""
+@dataclass(frozen=True)
+class RadioMapOptions:
+    """Which maps of a dataset in RadioMapSeer's layout are used, and what is known of each."""
 
-    radio_map: Tensor
-    """Path gain in the range the networks see, [-1, 1], float32, shape ``(1, h, w)``."""
-    condition: Tensor
-    """Buildings, transmitter (one cell is 1) and what else is used, [0, 1], shape ``(k, h, w)``."""
-    outdoor_mask: Tensor
-    """Cells outside buildings, bool, shape ``(1, h, w)``."""
-    name: str
-    """``<map>_<transmitter>``, as in the file names."""
-    threshold: Tensor = torch.zeros(())
-    """Gray level of the files that -1 stands for (`thresholded`), float32, shape ``()``; NaN where
-    the maps are no path gain of a known scale."""
+    condition: tuple[str, ...] | None = None
+    """Channels of the condition, in order, see `radiodiff.conditions.CHANNELS`; ``null`` for
+    buildings, transmitter, cars, measurements and k2, those of them that the keys below ask for."""
+    simulation: Simulation = "DPM"
+    """Propagation model of the target maps; ``mix`` weighs IRT2 against DPM at random."""
+    irt2_max_weight: float = 1.0
+    """Largest weight of IRT2 in a ``mix``."""
+    cars: bool = False
+    """Use the maps with cars, and cars as a third condition channel."""
+    hide_cars: bool = False
+    """Leave that channel out: cars shape the maps, but the network does not know them."""
+    missing_buildings: int = 0
+    """Buildings that are missing in the condition, 0 to 4; which, is drawn out of the dataset's six
+    versions. The outdoor mask is that of all buildings."""
+    measurements: tuple[int, int] | None = None
+    """Fewest and most cells of a map whose gray level is given as a condition channel; ``null``
+    for no such channel. RadioUNet: 1 to 300."""
+    measure_anywhere: bool = False
+    """Measure inside buildings too, as RadioUNet does; else outdoors only."""
+    withheld_share: float = 0.0
+    """Share of training maps whose cars are withheld, and share of those whose measurements are;
+    the condition needs the channels ``cars_known`` and ``measured`` to tell."""
+    k2_channels: int = 0
+    """Condition channels with the k² map of the target, 0, 1 or 2 (twice the same, as the public
+    code). They are computed from the answer, so a score needs ``allow_leak``."""
+    threshold: float = 0.0
+    """Gray level below which maps hold 0, the rest stretched to [0, 1]: RadioUNet's scale at 0.2;
+    0 leaves maps as they are. Scores are not taken on another scale."""
+    seed: int = 0
+    """Seed of what is drawn for each map (weight of a mix, missing buildings, measurements, crops);
+    the ``seed`` of the run does not change them."""
+    splits: Splits = "city"
+    """Which maps train, validate and test, on the real dataset: ``city`` and ``radiounet`` are the
+    501/100/99 of its authors, ``paper`` 500/200, the others the public code's, where validation
+    maps are test maps and, in r25, one training map too (X1). A simulated dataset is split by
+    city."""
+    cache: str | None = None
+    """Folder for channels that are computed once a map; ``features`` in ``root`` if ``null``. A
+    relative path counts from the project's root."""
+    packed: str | None = None
+    """Folder of packed images (`radiodiff data pack --out`); ``packed`` in ``root`` if ``null``. A
+    relative path counts from the project's root."""
 
+    def __post_init__(self) -> None:
+        """Refuse a choice that is out of range or contradicts another.
 
-def path_gain_db(sample: RadioMapSample) -> np.ndarray:
-    """Return the path gain of a sample [dB], shape ``(h, w)``.
+        Raises:
+            ConfigError: If one is or does.
+        """
+        measurements, k2_channels = self.measurements, self.k2_channels
+        for holds, message in (
+            (
+                0 <= self.irt2_max_weight <= 1,
+                f"irt2_max_weight must be in [0, 1], got {self.irt2_max_weight}",
+            ),
+            (
+                self.cars or not self.hide_cars,
+                "hide_cars needs cars: true, there is nothing to hide",
+            ),
+            (
+                self.missing_buildings in range(5),
+                f"missing_buildings must be 0 to 4, got {self.missing_buildings}",
+            ),
+            (k2_channels in range(3), f"k2_channels must be 0, 1 or 2, got {k2_channels}"),
+            (0 <= self.threshold < 1, f"threshold must be in [0, 1), got {self.threshold}"),
+            (self.seed >= 0, f"seed must be 0 or more, got {self.seed}"),
+            (
+                measurements is None or 1 <= measurements[0] <= measurements[1],
+                f"measurements must be a pair, 1 <= fewest <= most, got {measurements}",
+            ),
+            (
+                not (k2_channels and self.simulation == "mix"),
+                "k2_channels needs one simulation: a mix of two is no solution of one equation",
+            ),
+            (
+                0 <= self.withheld_share < 1,
+                f"withheld_share must be in [0, 1), got {self.withheld_share:g}",
+            ),
+        ):
+            if not holds:
+                raise ConfigError(message)
+        if self.condition is not None:
+            self._check_condition(self.condition)
 
-    A sample on RadioUNet's scale has nothing below its threshold: there the result is the
-    threshold's path gain.
+    def _check_condition(self, names: tuple[str, ...]) -> None:
+        """Refuse a list of channels that the other keys contradict."""
+        check_channels(names)
+        shown = self.cars and not self.hide_cars
+        for what, there, key in (
+            ({"cars", "cars_known"}, shown, "cars: true, and not hide_cars"),
+            ({"measurements", "measured"}, self.measurements is not None, "measurements"),
+            ({"k2"}, self.k2_channels > 0, "k2_channels"),
+        ):
+            asked = what & set(names)
+            if bool(asked) != bool(there):
+                listed = ", ".join(sorted(asked)) or f"none of {', '.join(sorted(what))}"
+                raise ConfigError(f"condition lists {listed}: that needs {key} to agree")
+        for channel, flag in (("cars", "cars_known"), ("measurements", "measured")):
+            if self.withheld_share and channel in names and flag not in names:
+                raise ConfigError(f"withheld_share needs {flag} in the condition beside {channel}")
 
-    Raises:
-        ValueError: If the sample is no path gain of a known scale.
-    """
-    if sample.threshold.isnan():
-        raise ValueError(
-            f"{sample.name} has no path gain in dB: the scale of its gray levels is unknown, or "
-            "they are no radio map; use units.model_to_gray(sample.radio_map)"
-        )
-    return thresholded_to_path_gain_db(sample.radio_map[0], float(sample.threshold)).numpy()
-
-
-def thresholded(gray: Tensor, threshold: float) -> Tensor:
-    """Return gray levels on RadioUNet's scale, ``max(gray - t, 0) / (1 - t)``.
-
-    At t = 0.2, path gains below the noise (-127 dB) become 0. Source: R. Levie et al.,
-    *RadioUNet*, arXiv:1911.09002, section III.
-    """
-    return (gray - threshold).clamp_min(0) / (1 - threshold) if threshold else gray
-
-
-def thresholded_to_path_gain_db(radio_map: Tensor, threshold: float) -> Tensor:
-    """Return the path gain [dB] of maps in [-1, 1] on the scale of `thresholded`."""
-    gray = units.model_to_gray(radio_map)
-    return units.gray_to_path_gain_db(gray * (1 - threshold) + threshold)
-
-
-def measurement_map(gray: Tensor, measured_mask: Tensor) -> Tensor:
-    """Return the condition channel of sparse measurements.
-
-    0 means "not measured". A measured cell holds its gray level, but 1/255 at least, one step of
-    the files (0.39 dB), so that a cell measured at or below the floor differs from one that was
-    not measured.
-
-    Args:
-        gray: Gray levels in [0, 1], shape ``(h, w)``; values of other cells do not matter.
-        measured_mask: Cells that were measured, bool, shape ``(h, w)``.
-    """
-    return torch.where(measured_mask, gray.clamp_min(1 / 255), torch.zeros_like(gray))
-
-
-def transmitter_cell(sample: RadioMapSample) -> tuple[int, int]:
-    """Return the transmitter of a sample as ``(row, col)``."""
-    row, col = divmod(int(sample.condition[1].argmax()), sample.condition.shape[-1])
-    return row, col
-
-
-def network_condition(condition: Tensor, channels: int, *, byte_channels: int = 0) -> Tensor:
-    """Bring a condition to the range and the channels a network was built for.
-
-    Args:
-        condition: Channels in [0, 1], shape ``(b, k, h, w)``.
-        channels: Channels the network takes; one more than ``k`` repeats the buildings, as the
-            public code does where it has no cars.
-        byte_channels: So many of the first channels are given as 0 to 255 instead of 0 to 1, and
-            reach 509, as in the public code beside k² maps (X2).
-
-    Returns:
-        Channels in [-1, 1], those of ``byte_channels`` up to 509, shape ``(b, channels, h, w)``.
-
-    Raises:
-        ValueError: If the channels cannot be made to fit.
-    """
-    if condition.shape[1] == 2 and channels == 3:
-        condition = torch.cat([condition, condition[:, :1]], dim=1)
-    if condition.shape[1] != channels:
-        raise ValueError(f"the network takes {channels} condition channels, got {condition.shape}")
-    if byte_channels:
-        first, rest = condition[:, :byte_channels], condition[:, byte_channels:]
-        condition = torch.cat([255 * first, rest], dim=1)
-    return units.gray_to_model(condition)
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Channels of the condition, in order."""
+        if self.condition is not None:
+            return self.condition
+        names = ["buildings", "transmitter"]
+        names += ["cars"] * (self.cars and not self.hide_cars)
+        names += ["measurements"] * (self.measurements is not None)
+        return (*names, *["k2"] * self.k2_channels)
 
 
 class RadioMapSeer(Dataset[RadioMapSample]):
@@ -138,92 +165,49 @@ class RadioMapSeer(Dataset[RadioMapSample]):
     the folder. Source: C. Yapar et al., *Dataset of Pathloss and ToA Radio Maps*,
     arXiv:2212.11777; the variants are those of R. Levie et al., *RadioUNet*, arXiv:1911.09002.
 
-    The condition's channels are, in this order: buildings, transmitter, cars, measurements,
-    k² maps; the first two always. Everything drawn at random is a function of ``seed`` and the
-    sample's name alone, so no sample depends on loader processes, batch size or order, and it is
-    the same in every epoch.
+    Everything drawn at random is a function of the options' seed and the sample's name alone, so no
+    sample depends on loader processes, batch size or order, and it is the same in every epoch.
 
     Args:
         root: Folder that holds ``gain/``, ``png/`` and ``antenna/``.
         split: Which tiles, see `split_maps`.
-        simulation: Propagation model of the target map. ``mix`` is ``w IRT2 + (1 - w) DPM`` in
-            gray levels, hence in dB, with ``w`` uniform in ``(0, irt2_max_weight)``.
-        irt2_max_weight: Largest weight of IRT2 in a mix.
-        cars: Use the simulation with cars and add their channel to the condition.
-        hide_cars: Leave that channel out: cars shape the maps, the network does not know them.
-        missing_buildings: Buildings that are missing in the condition, 0 to 4; which, is drawn out
-            of the dataset's six versions. The outdoor mask is that of all buildings.
-        measurements: Add the target's gray level at so many cells as a channel (`measurement_map`);
-            a pair draws the number between its ends, both included. RadioUNet draws 1 to 300.
-        measure_anywhere: Measure inside buildings too, as RadioUNet does; else outdoors only.
-        k2_channels: Add `k2_map` of the target so many times: 0, 1 or 2, as the public code does.
-            They are computed from the answer.
-        threshold: Put target and measurements on RadioUNet's scale, see `thresholded`; 0 does not.
-        seed: Seed of what is drawn for each sample.
-        splits: Where the real dataset is cut, see `split_maps`.
+        options: Which maps, and what is known of each. A packed image folder is used where there
+            is one (`pack_dataset`).
+        channels: Channels of the condition; those of the options if ``None``.
         max_maps: Use only the first so many tiles of the split; all if ``None``.
-        cache: Folder for k² maps; ``features`` in ``root`` if ``None``.
-        packed: Folder of packed images, used where there are any (`pack_dataset`); ``packed`` in
-            ``root`` if ``None``.
 
     Raises:
         DatasetError: If a folder this choice needs is missing or holds no map of the split.
-        ValueError: If a choice is out of range or contradicts another.
+        ValueError: If there is no such channel, or ``max_maps`` is below 1.
     """
 
     def __init__(
         self,
         root: Path,
         split: Split,
+        options: RadioMapOptions | None = None,
         *,
-        simulation: Simulation = "DPM",
-        irt2_max_weight: float = 1.0,
-        cars: bool = False,
-        hide_cars: bool = False,
-        missing_buildings: int = 0,
-        measurements: int | tuple[int, int] | None = None,
-        measure_anywhere: bool = False,
-        k2_channels: int = 0,
-        threshold: float = 0.0,
-        seed: int = 0,
-        splits: Splits = "city",
+        channels: tuple[str, ...] | None = None,
         max_maps: int | None = None,
-        cache: Path | None = None,
-        packed: Path | None = None,
     ) -> None:
-        if isinstance(measurements, int):
-            measurements = (measurements, measurements)
-        check_choices(
-            simulation=simulation,
-            irt2_max_weight=irt2_max_weight,
-            cars=cars,
-            hide_cars=hide_cars,
-            missing_buildings=missing_buildings,
-            measurements=measurements,
-            k2_channels=k2_channels,
-            threshold=threshold,
-            seed=seed,
-        )
         if max_maps is not None and max_maps < 1:
             raise ValueError(f"max_maps must be at least 1, got {max_maps}")
+        self.options = options = options or RadioMapOptions()
+        self.channels = channels or options.channels
+        check_channels(self.channels)
         self.root = Path(root)
         self.split = split
-        self.seed = seed
-        self.threshold = threshold
-        self.irt2_max_weight = irt2_max_weight
-        self.measurements, self.measure_anywhere = measurements, measure_anywhere
-        self.k2_channels = k2_channels
-        self.shows_cars = cars and not hide_cars
-        models = ("DPM", "IRT2") if simulation == "mix" else (simulation,)
-        folders = [f"cars{model}" if cars else model for model in models]
+        self.shows_cars = options.cars and not options.hide_cars
+        models = ("DPM", "IRT2") if options.simulation == "mix" else (options.simulation,)
+        folders = [f"cars{model}" if options.cars else model for model in models]
         self.gain_dir, *mixed_in = (self.root / "gain" / folder for folder in folders)
         self.mixed_in = mixed_in[0] if mixed_in else None
         self.building_dir = self.root / "png" / "buildings_complete"
         self.cars_dir = self.root / "png" / "cars"
         self.missing_dirs = tuple(
-            self.root / "png" / f"buildings_missing{missing_buildings}" / str(version)
+            self.root / "png" / f"buildings_missing{options.missing_buildings}" / str(version)
             for version in range(1, _MISSING_VERSIONS + 1)
-            if missing_buildings
+            if options.missing_buildings
         )
         needed = [self.gain_dir, *mixed_in, self.building_dir, *self.missing_dirs]
         needed += [self.cars_dir] if self.shows_cars else []
@@ -233,20 +217,12 @@ class RadioMapSeer(Dataset[RadioMapSample]):
                     f"no folder {folder}: {self.root} must hold RadioMapSeer's layout (unpack the "
                     "dataset there, or make one with `radiodiff simulate --out DIR`)"
                 )
-        pairs = list_pairs(self.gain_dir)
-        present = sorted({m for m, _ in pairs})
-        maps = split_maps(self.root, split, present, splits=splits)[:max_maps]
-        if not maps:
-            raise DatasetError(
-                f"no {split} map among the {len(pairs)} files of {self.gain_dir}: the folder is "
-                "incomplete, or too small to hold every split (simulate more maps)"
-            )
-        kept = set(maps)
-        self.maps = maps
-        self.pairs = sorted(pair for pair in pairs if pair[0] in kept)
-        self._check_complete()
-        cache = Path(cache) if cache is not None else self.root / "features"
-        self._features = FeatureCache(cache / "k2" / self.gain_dir.name)
+        self._choose_maps(max_maps)
+        manifest = read_manifest(self.root) or {}
+        self.cell_size_m = float(manifest.get("parameters", {}).get("cell_size_m", 1.0))
+        self._check_complete(manifest)
+        self._caches = self._open_caches()
+        packed = project_path(options.packed) if options.packed is not None else None
         self.packs: dict[Path, PackedImages] = {}
         for folder in needed:
             name = folder.relative_to(self.root).as_posix()
@@ -255,12 +231,46 @@ class RadioMapSeer(Dataset[RadioMapSample]):
         self._buildings: dict[str, np.ndarray] = {}
         self._antennas: dict[int, list[tuple[float, float]] | None] = {}
 
+    def _choose_maps(self, max_maps: int | None) -> None:
+        """Keep the first tiles of the split and their gains."""
+        pairs = list_pairs(self.gain_dir)
+        present = sorted({m for m, _ in pairs})
+        splits = self.options.splits
+        self.maps = split_maps(self.root, self.split, present, splits=splits)[:max_maps]
+        if not self.maps:
+            raise DatasetError(
+                f"no {self.split} map among the {len(pairs)} files of {self.gain_dir}: the folder "
+                "is incomplete, or too small to hold every split (simulate more maps)"
+            )
+        kept = set(self.maps)
+        self.pairs = sorted(pair for pair in pairs if pair[0] in kept)
+
+    def _open_caches(self) -> dict[str, ChannelCache]:
+        """Where channels are kept that are computed once a map, by channel."""
+        options, caches = self.options, {}
+        cache = project_path(options.cache) if options.cache is not None else self.root / "features"
+        known = f"missing{options.missing_buildings}" if self.missing_dirs else "buildings"
+        for name in self.channels:
+            if CHANNELS[name].is_oracle:
+                caches[name] = ChannelCache(cache / name / self.gain_dir.name)
+            elif CHANNELS[name].make_map is not None:
+                caches[name] = ChannelCache(cache / name / known)
+        return caches
+
     @property
     def names(self) -> list[str]:
         """Names of all samples, in order."""
         return [f"{map_id}_{transmitter}" for map_id, transmitter in self.pairs]
 
-    def _check_complete(self) -> None:
+    @property
+    def first_of_each_tile(self) -> list[int]:
+        """Index of the sample with each tile's first transmitter, tiles in order."""
+        firsts: dict[int, int] = {}
+        for index, (map_id, _) in enumerate(self.pairs):
+            firsts.setdefault(map_id, index)
+        return list(firsts.values())
+
+    def _check_complete(self, manifest: dict[str, Any]) -> None:
         """Raise if a gain is missing that the manifest promises or that is to be mixed in."""
         if self.mixed_in is not None:
             there = set(list_pairs(self.mixed_in))
@@ -270,7 +280,6 @@ class RadioMapSeer(Dataset[RadioMapSample]):
                     f"{self.mixed_in} lacks {len(missing)} maps of {self.gain_dir}, first "
                     f"{'{}_{}.png'.format(*missing[0])}: unpack both simulations whole"
                 )
-        manifest = read_manifest(self.root) or {}
         transmitters = manifest.get("parameters", {}).get("transmitters", 0)
         promised = {(m, t) for m in self.maps for t in range(transmitters)}
         missing = sorted(promised - set(self.pairs))
@@ -296,53 +305,94 @@ class RadioMapSeer(Dataset[RadioMapSample]):
         name = f"{map_id}_{transmitter}"
         stored = self._read(self.gain_dir, f"{name}.png")
         building_mask = self._read_like(self.building_dir, f"{map_id}.png", name, stored) > 127
-        transmitter_map = self.transmitter_map(map_id, transmitter, stored.shape)
         gray = torch.from_numpy(stored).float() / 255
         if self.mixed_in is not None:
             other = self._read_like(self.mixed_in, f"{name}.png", name, stored)
-            weight = self.irt2_max_weight * self._generator("mix", name).random()
+            weight = self.options.irt2_max_weight * self._generator("mix", name).random()
             gray = weight * (torch.from_numpy(other).float() / 255) + (1 - weight) * gray
-        gray = thresholded(gray, self.threshold)
+        scene = self._scene(index, stored, gray, building_mask)
+        threshold = self.options.threshold
+        batch = Scene(*(field[None] for field in scene[:-1]), name=[name])
+        condition = make_condition(
+            batch, self.channels, threshold=threshold, given=self._kept_channels(batch, stored)
+        )
+        return RadioMapSample(
+            radio_map=units.gray_to_model(units.thresholded(gray, threshold))[None],
+            condition=condition[0],
+            scene=scene,
+            outdoor_mask=torch.from_numpy(~building_mask)[None],
+            name=name,
+            threshold=torch.tensor(threshold),
+        )
+
+    def _scene(
+        self, index: int, stored: np.ndarray, gray: Tensor, building_mask: np.ndarray
+    ) -> Scene:
+        """Return what is known of a sample, some of it withheld in training."""
+        map_id, transmitter = self.pairs[index]
+        name, shape = f"{map_id}_{transmitter}", stored.shape
+        cell = self.transmitter_cell(map_id, transmitter, shape)
         known_mask = building_mask
         if self.missing_dirs:
             version = self._generator("missing", name).integers(len(self.missing_dirs))
             folder = self.missing_dirs[version]
             known_mask = self._read_like(folder, f"{map_id}.png", name, stored) > 127
-        channels = [known_mask, transmitter_map]
-        if self.shows_cars:
-            cars = self._read_like(self.cars_dir, f"{map_id}.png", name, stored)
-            channels.append(cars > 127)
-        if self.measurements is not None:
-            channels.append(self._measurement_map(name, gray, ~building_mask).numpy())
-        if self.k2_channels:
-            feature = self._features.k2(name, stored, transmitter_map)
-            channels += [feature.astype(np.float32) / 255] * self.k2_channels
-        return RadioMapSample(
-            radio_map=units.gray_to_model(gray)[None],
-            condition=torch.from_numpy(np.stack(channels).astype(np.float32)),
-            outdoor_mask=torch.from_numpy(~building_mask)[None],
+        cars = np.zeros(shape, dtype=bool)
+        cars_known = self.shows_cars and not self._is_withheld("cars", name)
+        if cars_known:
+            cars = self._read_like(self.cars_dir, f"{map_id}.png", name, stored) > 127
+        measured = torch.full(shape, torch.nan, dtype=torch.float64)
+        if self.options.measurements is not None and not self._is_withheld("measurements", name):
+            cells = self._measured_cells(name, ~building_mask)
+            measured.view(-1)[cells] = units.gray_to_path_gain_db(gray.double().view(-1)[cells])
+        return Scene(
+            building_mask=torch.from_numpy(known_mask),
+            transmitter_cell=torch.tensor(cell),
+            cell_size_m=torch.tensor(self.cell_size_m, dtype=torch.float32),
+            cars_mask=torch.from_numpy(cars),
+            cars_known=torch.tensor(cars_known),
+            measured_gain_db=measured,
             name=name,
-            threshold=torch.tensor(self.threshold),
         )
+
+    def _is_withheld(self, what: str, name: str) -> bool:
+        """Whether cars or measurements of a sample are kept from the network."""
+        share = self.options.withheld_share if self.split == "train" else 0.0
+        return share > 0 and self._generator(f"withheld {what}", name).random() < share
+
+    def _kept_channels(self, batch: Scene, stored: np.ndarray) -> dict[str, Tensor]:
+        """Return the channels of one sample that are computed once a map, shape ``(1, h, w)``."""
+        channels = {}
+        (inputs,), (name,) = map_inputs(batch), batch.name
+        for channel, cache in self._caches.items():
+            if CHANNELS[channel].is_oracle:
+                cell = inputs[1]
+                kept = cache.get(name, k2_map_key(stored, cell), lambda c=cell: k2_map(stored, c))
+            else:
+                key = slow_channel_key(channel, *inputs)
+                kept = cache.get(name, key, lambda c=channel: slow_channel(c, *inputs))
+            gray = torch.from_numpy(kept.astype(np.float32) / 255)[None]
+            is_gain = CHANNELS[channel].is_gain
+            channels[channel] = units.thresholded(gray, self.options.threshold) if is_gain else gray
+        return channels
 
     def _generator(self, purpose: str, name: str) -> np.random.Generator:
         """Return a generator that is a function of the seed, the purpose and a sample's name."""
-        return np.random.default_rng((self.seed, zlib.crc32(f"{purpose}/{name}".encode())))
+        return np.random.default_rng((self.options.seed, zlib.crc32(f"{purpose}/{name}".encode())))
 
-    def _measurement_map(self, name: str, gray: Tensor, outdoor: np.ndarray) -> Tensor:
-        """Draw which cells of a sample are measured, none of them twice."""
+    def _measured_cells(self, name: str, outdoor: np.ndarray) -> np.ndarray:
+        """Draw which cells of a sample are measured, none of them twice, counted along the rows."""
         generator = self._generator("measurements", name)
-        fewest, most = self.measurements
+        fewest, most = self.options.measurements
         count = int(generator.integers(fewest, most + 1))
-        cells = np.arange(outdoor.size) if self.measure_anywhere else np.flatnonzero(outdoor)
+        anywhere = self.options.measure_anywhere
+        cells = np.arange(outdoor.size) if anywhere else np.flatnonzero(outdoor)
         if count > len(cells):
             raise DatasetError(
                 f"{self.gain_dir / name}.png: {count} cells are to be measured, but it has "
                 f"{len(cells)} to choose from: lower measurements"
             )
-        measured = torch.zeros(gray.shape, dtype=torch.bool)
-        measured.view(-1)[generator.choice(cells, count, replace=False)] = True
-        return measurement_map(gray, measured)
+        return generator.choice(cells, count, replace=False)
 
     def _read(self, folder: Path, file: str) -> np.ndarray:
         """Read an image, from the pack of its folder where there is one."""
@@ -364,9 +414,10 @@ class RadioMapSeer(Dataset[RadioMapSample]):
             )
         return image
 
-    def transmitter_map(self, map_id: int, transmitter: int, shape: tuple[int, int]) -> np.ndarray:
-        """One-hot transmitter, from the antenna list or, where there is none, the antenna image."""
-        result = np.zeros(shape, dtype=bool)
+    def transmitter_cell(
+        self, map_id: int, transmitter: int, shape: tuple[int, int]
+    ) -> tuple[int, int]:
+        """Row and column, from the antenna list or, where there is none, the antenna image."""
         positions = self._read_antennas(map_id)
         if positions is None:
             path = self.root / "png" / "antennas" / f"{map_id}_{transmitter}.png"
@@ -376,7 +427,8 @@ class RadioMapSeer(Dataset[RadioMapSample]):
                     f"{path} must be {shape[0]} x {shape[1]} with one cell that is not black, got "
                     f"{image.shape[0]} x {image.shape[1]} with {np.count_nonzero(image)}"
                 )
-            return image > 0
+            row, col = np.argwhere(image)[0]
+            return int(row), int(col)
         if transmitter >= len(positions):
             raise DatasetError(
                 f"{self.root / 'antenna' / f'{map_id}.json'} lists {len(positions)} transmitters, "
@@ -389,8 +441,7 @@ class RadioMapSeer(Dataset[RadioMapSample]):
                 f"{self.root / 'antenna' / f'{map_id}.json'}: transmitter {transmitter} at "
                 f"x={x}, y={y} lies outside the {shape[1]} x {shape[0]} map"
             )
-        result[row, col] = True
-        return result
+        return row, col
 
     def _read_antennas(self, map_id: int) -> list[tuple[float, float]] | None:
         """Transmitter positions of a tile, kept; ``None`` where the dataset has no list."""
@@ -403,42 +454,6 @@ class RadioMapSeer(Dataset[RadioMapSample]):
             except (ValueError, OSError) as error:
                 raise DatasetError(str(error)) from error
         return self._antennas[map_id]
-
-
-def check_choices(
-    *,
-    simulation: Simulation,
-    irt2_max_weight: float,
-    cars: bool,
-    hide_cars: bool,
-    missing_buildings: int,
-    measurements: tuple[int, int] | None,
-    k2_channels: int,
-    threshold: float,
-    seed: int,
-) -> None:
-    """Raise ValueError if a choice of `RadioMapSeer` is out of range or contradicts another."""
-    for holds, message in (
-        (0 <= irt2_max_weight <= 1, f"irt2_max_weight must be in [0, 1], got {irt2_max_weight}"),
-        (cars or not hide_cars, "hide_cars needs cars: true, there is nothing to hide"),
-        (
-            missing_buildings in range(5),
-            f"missing_buildings must be 0 to 4, got {missing_buildings}",
-        ),
-        (k2_channels in range(3), f"k2_channels must be 0, 1 or 2, got {k2_channels}"),
-        (0 <= threshold < 1, f"threshold must be in [0, 1), got {threshold}"),
-        (seed >= 0, f"seed must be 0 or more, got {seed}"),
-        (
-            measurements is None or 1 <= measurements[0] <= measurements[1],
-            f"measurements must be a number or a pair, 1 <= fewest <= most, got {measurements}",
-        ),
-        (
-            not (k2_channels and simulation == "mix"),
-            "k2_channels needs one simulation: a mix of two is no solution of one equation",
-        ),
-    ):
-        if not holds:
-            raise ValueError(message)
 
 
 def list_pairs(folder: Path) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from scipy import ndimage
 from shapely import Polygon
 
 from radiodiff import units
-from radiodiff.data.radiomapseer import RadioMapSample, path_gain_db, transmitter_cell
+from radiodiff.data.sample import RadioMapSample, path_gain_db, transmitter_cell
 from radiodiff.simulate import line_of_sight_mask, trace_outlines
 from radiodiff.simulate.outlines import clear_round
 

@@ -1,12 +1,14 @@
 """The eight symmetries of the square: radio maps turned and mirrored are radio maps."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from radiodiff.data.radiomapseer import RadioMapSample
+from radiodiff.data.sample import RadioMapSample
+from radiodiff.scene import Scene
 
 __all__ = ["EightSymmetries", "symmetry"]
 
@@ -35,7 +37,25 @@ def symmetry(sample: RadioMapSample, k: int) -> RadioMapSample:
     return sample._replace(
         radio_map=turn(sample.radio_map),
         condition=turn(sample.condition),
+        scene=_turned_scene(sample.scene, k, turn),
         outdoor_mask=turn(sample.outdoor_mask),
+    )
+
+
+def _turned_scene(scene: Scene, k: int, turn: Callable[[Tensor], Tensor]) -> Scene:
+    """Return a scene, or a batch, under a symmetry of its square."""
+    height, width = scene.building_mask.shape[-2:]
+    row, col = scene.transmitter_cell.unbind(-1)
+    if k >= 4:
+        col = width - 1 - col
+    for _ in range(k % 4):  # a quarter turn counter-clockwise swaps the sides
+        row, col = width - 1 - col, row
+        height, width = width, height
+    return scene._replace(
+        building_mask=turn(scene.building_mask),
+        transmitter_cell=torch.stack([row, col], dim=-1),
+        cars_mask=turn(scene.cars_mask),
+        measured_gain_db=turn(scene.measured_gain_db),
     )
 
 

@@ -2,7 +2,7 @@
 
 `RadioMapExplorer` is a widget that asks the network at every move. `predict_grid` asks it
 beforehand for many transmitters, and `static_page` makes of the answers a page that needs no
-kernel. One script, ``explorer.js``, draws both.
+kernel. The same small modules of JavaScript, in ``js/``, draw both.
 
 The page marks its parts by ``data-testid``, which tests and other scripts may rely on:
 

@@ -9,12 +9,14 @@ import torch
 from shapely import Polygon
 
 from radiodiff import units
-from radiodiff.metrics import rmse
-from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.predictors.pipeline import RadioDiffPipeline
+from radiodiff.sampler import SamplerConfig
+from radiodiff.scene import Scene, make_scene, stack_scenes
+from radiodiff.scoring import rmse
 from radiodiff.simulate import DominantPath, trace_outlines
 
 __all__ = [
-    "Scene",
+    "ExplorerTile",
     "TransmitterGrid",
     "covered_share",
     "nearest_transmitter",
@@ -118,7 +120,7 @@ def nearest_transmitter(cells: np.ndarray, cell: tuple[int, int]) -> int:
     return int(((np.asarray(cells) - np.asarray(cell)) ** 2).sum(1).argmin())
 
 
-class Scene:
+class ExplorerTile:
     """One tile with the network and the simulator, ready for any transmitter.
 
     Every transmitter gets the same noise, so that a map changes by the transmitter alone and going
@@ -130,7 +132,7 @@ class Scene:
             ``(size, size)``; from cells the simulator's outlines are traced.
         cell_size_m: Side of a cell [m].
         size: Cells along a side; needed with outlines.
-        steps: Denoiser calls per sample.
+        sampler: Steps and the like; the run's if ``None``.
         samples: Samples per transmitter, 2 or more: one has no spread.
         seed: Seed of the noise.
 
@@ -146,7 +148,7 @@ class Scene:
         cell_size_m: float,
         *,
         size: int | None = None,
-        steps: int = 5,
+        sampler: SamplerConfig | None = None,
         samples: int = 4,
         seed: int = 0,
     ) -> None:
@@ -169,9 +171,9 @@ class Scene:
         if self.building_mask.all():
             raise ValueError("expected an outdoor cell for the transmitter, got buildings only")
         self.pipeline, self.cell_size_m = pipeline, float(cell_size_m)
-        self.steps, self.samples, self.seed = steps, samples, seed
-        # The pipeline's own checks: of the run, of the map's sides, of the number of steps.
-        pipeline(self.building_mask, self.first_cell, steps=steps)
+        self.sampler, self.samples, self.seed = sampler, samples, seed
+        # The pipeline's own checks: of the run, of the map's sides, of the cells.
+        pipeline(self.scene(self.first_cell), sampler=sampler)
 
     @property
     def size(self) -> int:
@@ -183,6 +185,10 @@ class Scene:
         """Outdoor cell nearest to the middle."""
         row, col = spread_cells(self.building_mask, 1)[0]
         return int(row), int(col)
+
+    def scene(self, cell: tuple[int, int]) -> Scene:
+        """Return the tile with a transmitter in a cell."""
+        return make_scene(self.building_mask, cell, cell_size_m=self.cell_size_m)
 
     def check(self, cell: tuple[int, int]) -> None:
         """Raise unless a transmitter may stand in a cell.
@@ -228,13 +234,11 @@ class Scene:
 
     def _predict(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of the samples [dB], each ``(n, size, size)``."""
-        condition = torch.zeros(len(cells), 2, self.size, self.size)
-        condition[:, 0] = torch.from_numpy(self.building_mask)
-        condition[torch.arange(len(cells)), 1, cells[:, 0], cells[:, 1]] = 1
+        condition = self.pipeline.condition(stack_scenes([self.scene(cell) for cell in cells]))
         seeds = range(self.seed, self.seed + self.samples)
         radio_maps = self.pipeline.radio_maps(
             condition.repeat_interleave(self.samples, 0),
-            steps=self.steps,
+            sampler=self.sampler,
             generator=[torch.Generator().manual_seed(seed) for _ in cells for seed in seeds],
         )
         path_gain_db = self.pipeline.path_gain_db(radio_maps[:, 0].cpu())
@@ -260,7 +264,7 @@ def predict_grid(
     *,
     size: int | None = None,
     transmitters: int = 100,
-    steps: int = 5,
+    sampler: SamplerConfig | None = None,
     samples: int = 4,
     seed: int = 0,
 ) -> TransmitterGrid:
@@ -275,7 +279,7 @@ def predict_grid(
         cell_size_m: Side of a cell [m].
         size: Cells along a side; needed with outlines.
         transmitters: Number of transmitters, see `spread_cells`.
-        steps: Denoiser calls per sample.
+        sampler: Steps and the like; the run's if ``None``.
         samples: Samples per transmitter, 2 or more.
         seed: Seed of the noise, the same for every transmitter.
 
@@ -283,13 +287,13 @@ def predict_grid(
         ValueError: If there are too few outdoor cells, or the arguments do not suit; see
             `RadioMapExplorer`.
     """
-    scene = Scene(
-        pipeline, buildings, cell_size_m, size=size, steps=steps, samples=samples, seed=seed
+    tile = ExplorerTile(
+        pipeline, buildings, cell_size_m, size=size, sampler=sampler, samples=samples, seed=seed
     )
-    cells = spread_cells(scene.building_mask, transmitters)
+    cells = spread_cells(tile.building_mask, transmitters)
     parts = []
     for start in range(0, transmitters, _BATCH):
-        parts.append(scene.maps(cells[start : start + _BATCH]))
+        parts.append(tile.maps(cells[start : start + _BATCH]))
         done = min(start + _BATCH, transmitters)
         if done == transmitters or done // _LOG_EVERY > start // _LOG_EVERY:
             logger.info("%d of %d transmitters", done, transmitters)

@@ -1,16 +1,15 @@
 """What Python hands to the script: a tile, maps of it, and a page that holds both."""
 
 import base64
-import functools
 import hashlib
 import json
-from importlib import resources
 from typing import Any
 
 import numpy as np
 
 from radiodiff import units
 from radiodiff.explorer.grid import TransmitterGrid, nearest_transmitter, spread_cells
+from radiodiff.explorer.script import join_modules, source
 from radiodiff.plots.colours import colour_table
 
 __all__ = [
@@ -130,11 +129,11 @@ def static_page(
     text = json.dumps(data, default=_base64).replace("<", "\\u003c")
     mark = hashlib.sha256(text.encode()).hexdigest()[:12]
     return (
-        f"<style>{_source('explorer.css')}</style>\n"
+        f"<style>{source('explorer.css')}</style>\n"
         f'<div class="rdx-host" data-rdx="{mark}">This page is drawn by a script. If it stays '
         "empty, the notebook is not trusted or scripts are switched off: run the cell again."
         "</div>\n"
-        f'<script type="module">\n{_source("explorer.js")}\n'
+        f'<script type="module">\n{join_modules("frozen.mjs")}\n'
         f'mountStatic("{mark}", {text});\n</script>'
     )
 
@@ -142,9 +141,3 @@ def static_page(
 def _base64(value: bytes) -> str:
     """Return bytes as text, where JSON meets them."""
     return base64.b64encode(value).decode()
-
-
-@functools.cache
-def _source(name: str) -> str:
-    """Return the text of a file of this sub-package."""
-    return resources.files("radiodiff.explorer").joinpath(name).read_text(encoding="utf-8")

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -10,13 +9,13 @@ import numpy as np
 import traitlets
 from shapely import Polygon
 
-from radiodiff.explorer.grid import Scene, TransmitterGrid
+from radiodiff.explorer.grid import ExplorerTile, TransmitterGrid
 from radiodiff.explorer.page import DEFAULT_THRESHOLD_DB, check_threshold, tile_message
-from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.explorer.script import join_modules, source
+from radiodiff.predictors.pipeline import RadioDiffPipeline
+from radiodiff.sampler import SamplerConfig
 
 __all__ = ["RadioMapExplorer"]
-
-_HERE = Path(__file__).parent
 
 
 class RadioMapExplorer(anywidget.AnyWidget):
@@ -32,7 +31,7 @@ class RadioMapExplorer(anywidget.AnyWidget):
         cell_size_m: Side of a cell [m].
         size: Cells along a side; needed with outlines.
         transmitter_cell: First ``(row, col)``; the outdoor cell nearest to the middle if ``None``.
-        steps: Denoiser calls per sample.
+        sampler: Steps and the like; the run's if ``None``.
         samples: Samples per transmitter, 2 or more: one has no spread.
         threshold_db: First coverage threshold [dB].
         seed: Seed of the noise, the same for every transmitter.
@@ -46,8 +45,8 @@ class RadioMapExplorer(anywidget.AnyWidget):
             moved; likewise for a threshold set later.
     """
 
-    _esm = _HERE / "explorer.js"
-    _css = _HERE / "explorer.css"
+    _esm = join_modules("widget.mjs")
+    _css = source("explorer.css")
 
     # The default is no cell of a tile, so that the first one counts as a move too.
     transmitter_cell = traitlets.Tuple(
@@ -67,19 +66,21 @@ class RadioMapExplorer(anywidget.AnyWidget):
         *,
         size: int | None = None,
         transmitter_cell: tuple[int, int] | None = None,
-        steps: int = 5,
+        sampler: SamplerConfig | None = None,
         samples: int = 4,
         threshold_db: float = DEFAULT_THRESHOLD_DB,
         seed: int = 0,
         note: str = "",
     ) -> None:
-        self._scene = Scene(
-            pipeline, buildings, cell_size_m, size=size, steps=steps, samples=samples, seed=seed
+        self._explored = ExplorerTile(
+            pipeline, buildings, cell_size_m, size=size, sampler=sampler, samples=samples, seed=seed
         )
         self._grid: TransmitterGrid | None = None
-        row, col = transmitter_cell or self._scene.first_cell
+        row, col = transmitter_cell or self._explored.first_cell
         super().__init__(
-            _tile=tile_message(self._scene.building_mask, cell_size_m, samples=samples, note=note),
+            _tile=tile_message(
+                self._explored.building_mask, cell_size_m, samples=samples, note=note
+            ),
             threshold_db=check_threshold(threshold_db),
             transmitter_cell=(int(row), int(col)),
         )
@@ -92,7 +93,7 @@ class RadioMapExplorer(anywidget.AnyWidget):
     @traitlets.validate("transmitter_cell")
     def _check_cell(self, proposal: Any) -> tuple[int, int]:
         try:
-            self._scene.check(proposal["value"])
+            self._explored.check(proposal["value"])
         except ValueError as error:
             raise traitlets.TraitError(str(error)) from error
         return proposal["value"]
@@ -116,7 +117,7 @@ class RadioMapExplorer(anywidget.AnyWidget):
     def _compute(self) -> None:
         """Compute the maps of the present transmitter and send them."""
         start = time.perf_counter()
-        grid = self._scene.maps([self.transmitter_cell])
+        grid = self._explored.maps([self.transmitter_cell])
         self._grid = grid
         self._result = {
             "cell": list(self.transmitter_cell),

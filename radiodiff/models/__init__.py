@@ -21,10 +21,11 @@ from radiodiff.models.attention import (
 )
 from radiodiff.models.autoencoder import AutoencoderConfig, AutoencoderKL, DiagonalGaussian
 from radiodiff.models.backbones import BACKBONE_CHANNELS, BackboneEncoder, backbone_state_dict
+from radiodiff.models.blocks import FourierFilter
 from radiodiff.models.condition import ConvEncoder, ConvEncoderConfig
 from radiodiff.models.discriminator import PatchDiscriminator
 from radiodiff.models.swin import SwinConfig, SwinEncoder
-from radiodiff.models.unet import FourierFilter, UNet, UNetConfig, UNetOutput
+from radiodiff.models.unet import UNet, UNetConfig
 from radiodiff.models.vgg import VGG16Features
 
 __all__ = [
@@ -46,7 +47,6 @@ __all__ = [
     "SwinEncoder",
     "UNet",
     "UNetConfig",
-    "UNetOutput",
     "VGG16Features",
     "WindowedCrossAttention",
     "attention_weights",

@@ -21,16 +21,15 @@ from radiodiff.models.attention import (
     sine_position_code,
 )
 from radiodiff.models.backbones import BackboneEncoder
-from radiodiff.models.condition import ConvEncoder
-from radiodiff.models.swin import PATCH, SwinEncoder, separated_tokens
-from radiodiff.models.unet import (
+from radiodiff.models.blocks import (
     FourierFilter,
     ResidualBlock,
     TimeEmbedding,
-    UNet,
-    UNetConfig,
     resample_spectrum,
 )
+from radiodiff.models.condition import ConvEncoder
+from radiodiff.models.swin import PATCH, SwinEncoder, separated_tokens
+from radiodiff.models.unet import UNet, UNetConfig
 
 __all__ = [
     "Cost",
@@ -64,13 +63,12 @@ _PARTS = {
     "condition_mix": _ENCODER,
     "projections": "projections",
     "time_embedding": "time embedding",
+    "span_embedding": "time embedding",
     "stem": "stem",
     "down": "way down",
     "middle_block1": "middle",
     "middle_attention": "middle",
     "middle_block2": "middle",
-    "drift_path": "drift decoder",
-    "noise_path": "noise decoder",
 }
 
 
@@ -112,10 +110,11 @@ def unet_costs(config: UNetConfig, size: tuple[int, int]) -> list[Cost]:
         unet = UNet(config).eval()
         condition = torch.zeros(1, config.condition_inputs, *size)
         x_t = torch.zeros(1, config.latent_channels, size[0] // PATCH, size[1] // PATCH)
+        times = [torch.ones(1)] * config.times
         with FlopCounterMode(display=False) as encoding:
             features = unet.encode_condition(condition)
         with FlopCounterMode(display=False) as denoising:
-            unet(x_t, torch.ones(1), features)
+            unet(x_t, *times[:1], features, *times[1:])
     counted = denoising.get_flop_counts()
     found: dict[tuple[str, int | None, str], tuple[int, int]] = {}
     # Without a forward pass of its own, encode_condition leaves no name in the counter.
@@ -126,7 +125,7 @@ def unet_costs(config: UNetConfig, size: tuple[int, int]) -> list[Cost]:
         flops = sum(counted.get(f"UNet.{name}", {}).values())
         parameters_before, flops_before = found.get(key, (0, 0))
         found[key] = parameters_before + own, flops_before + flops
-    order = list(dict.fromkeys(_PARTS.values()))
+    order = [*dict.fromkeys(_PARTS.values()), *(f"{head} decoder" for head in config.heads)]
     costs = [Cost(*key, *numbers) for key, numbers in found.items()]
     return sorted(costs, key=lambda cost: order.index(cost.part))
 
@@ -143,7 +142,7 @@ def _layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modul
 def _place(name: str, layer: nn.Module, levels: int) -> tuple[str, int | None, str]:
     """Return part, level and kind of a layer."""
     words = name.split(".")
-    part = _PARTS[words[0]]
+    part = _PARTS.get(words[0]) or words[0].removesuffix("_path") + " decoder"
     if part == _ENCODER:
         return part, None, _ENCODER
     level = None
@@ -259,15 +258,15 @@ def relation_attention(
         features: Feature pyramid from `UNet.encode_condition`.
 
     Returns:
-        Attention of the blocks of the ways ``down``, ``drift`` and ``noise``, finest level first.
+        Attention of the blocks on the way ``down`` and on the way up to each head, such as
+        ``drift`` and ``noise``, finest level first.
 
     Raises:
         ValueError: If a shape does not fit the network.
     """
-    blocks = {
-        "down": [level.relation for level in unet.down],
-        "drift": [level.relation for level in reversed(unet.drift_path.levels)],
-        "noise": [level.relation for level in reversed(unet.noise_path.levels)],
+    blocks = {"down": [level.relation for level in unet.down]} | {
+        head: [level.relation for level in reversed(path.levels)]
+        for head, path in unet.paths.items()
     }
     found: dict[str, dict[int, RelationAttention]] = {way: {} for way in blocks}
 

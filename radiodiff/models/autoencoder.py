@@ -6,6 +6,7 @@ cells, so every image whose sides are multiples of ``downsampling`` is accepted.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,26 +22,52 @@ class AutoencoderConfig:
     """Size of an :class:`AutoencoderKL`; the defaults are those of the reference code."""
 
     in_channels: int = 1
-    """Channels of the map, for the encoder's input and the decoder's output."""
+    """Channels of the map that the encoder takes."""
+    out_channels: int | None = None
+    """Channels of the map that the decoder returns; ``null`` for as many as the encoder takes."""
     latent_channels: int = 3
-    """Channels of the latent."""
+    """Channels of the latent, the ones that the diffusion sees."""
+    inner_channels: int | None = None
+    """Channels in which encoder and decoder hold the latent, before and after the 1 x 1
+    convolutions that map it to ``latent_channels`` and back; ``null`` for the same number."""
     width: int = 128
     """Channels at full resolution; a multiple of 32 (the groups of the normalisation)."""
     multipliers: tuple[int, ...] = (1, 2, 4)
     """Channels of each level in units of ``width``; each level after the first halves the sides."""
     blocks: int = 2
     """Residual blocks per level of the encoder; the decoder has one more."""
+    dropout: float = 0.0
+    """Probability of dropping a hidden value of a residual block in training."""
+    attention: Literal["softmax", "linear", "none"] = "softmax"
+    """How the cells of the lowest resolution attend to each other; ``linear`` costs no matrix of
+    cells by cells and, as in the reference code, has neither norm nor shortcut."""
+    learned_resampling: bool = True
+    """Halve and double the sides with a convolution; else average four cells, and repeat them."""
+    bounded: bool = False
+    """End the decoder in a hyperbolic tangent, which keeps maps in [-1, 1]."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes the normalisation cannot group.
+        """Refuse sizes no network can have.
 
         Raises:
-            ValueError: If ``width`` is no positive multiple of 32 or there is no level.
+            ValueError: If ``width`` is no positive multiple of 32, there is no level, a number of
+                channels is not positive, ``dropout`` is no probability below 1, or ``attention``
+                is unknown.
         """
         if self.width < NORM_GROUPS or self.width % NORM_GROUPS:
             raise ValueError(f"width must be a multiple of {NORM_GROUPS}, got {self.width}")
         if not self.multipliers:
             raise ValueError("multipliers must name at least one level, got ()")
+        for name in ("in_channels", "out_channels", "latent_channels", "inner_channels"):
+            channels = getattr(self, name)
+            if channels is not None and channels < 1:
+                raise ValueError(f"{name} must be at least 1, got {channels}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout:g}")
+        if self.attention not in ATTENTIONS:
+            raise ValueError(
+                f"attention must be one of {', '.join(ATTENTIONS)}, got {self.attention!r}"
+            )
 
     @property
     def downsampling(self) -> int:
@@ -113,10 +140,11 @@ class AutoencoderKL(nn.Module):
         super().__init__()
         self.config = config or AutoencoderConfig()
         latent = self.config.latent_channels
-        self.encoder = Encoder(self.config)
-        self.decoder = Decoder(self.config)
-        self.quant_conv = nn.Conv2d(2 * latent, 2 * latent, 1)
-        self.post_quant_conv = nn.Conv2d(latent, latent, 1)
+        inner = self.config.inner_channels or latent
+        self.encoder = Encoder(self.config, 2 * inner)
+        self.decoder = Decoder(self.config, inner)
+        self.quant_conv = nn.Conv2d(2 * inner, 2 * latent, 1)
+        self.post_quant_conv = nn.Conv2d(latent, inner, 1)
 
     @property
     def downsampling(self) -> int:
@@ -132,8 +160,8 @@ class AutoencoderKL(nn.Module):
         """Return the distribution of the latent of a map.
 
         Args:
-            radio_map: Maps in [-1, 1], shape ``(b, 1, h, w)``; ``h`` and ``w`` are multiples of
-                ``downsampling``.
+            radio_map: Maps in [-1, 1], shape ``(b, 1, h, w)`` at the default size; ``h`` and ``w``
+                are multiples of ``downsampling``.
 
         Returns:
             Latent distribution, shape ``(b, c, h / 4, w / 4)`` at the default size; logarithmic
@@ -200,9 +228,14 @@ class AutoencoderKL(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Radio maps to the moments of the latent, ``(b, 1, h, w) -> (b, 2 c, h / 4, w / 4)``."""
+    """Radio maps to what the latent's moments are mixed from, at the lowest resolution.
 
-    def __init__(self, config: AutoencoderConfig) -> None:
+    Args:
+        config: Size of the autoencoder.
+        out_channels: Channels of the result.
+    """
+
+    def __init__(self, config: AutoencoderConfig, out_channels: int) -> None:
         super().__init__()
         widths = [config.width * m for m in config.multipliers]
         self.conv_in = nn.Conv2d(config.in_channels, config.width, 3, padding=1)
@@ -210,15 +243,15 @@ class Encoder(nn.Module):
         channels = config.width
         for i, width in enumerate(widths):
             is_last = i == len(widths) - 1
-            resample = nn.Identity() if is_last else Downsample(width)
-            self.levels.append(Level(channels, width, config.blocks, resample))
+            resample = nn.Identity() if is_last else Downsample(width, config.learned_resampling)
+            self.levels.append(Level(channels, width, config.blocks, resample, config.dropout))
             channels = width
-        self.middle = make_middle(channels)
+        self.middle = make_middle(channels, config)
         self.norm_out = make_norm(channels)
-        self.conv_out = nn.Conv2d(channels, 2 * config.latent_channels, 3, padding=1)
+        self.conv_out = nn.Conv2d(channels, out_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return mean and logarithmic variance, stacked along the channels."""
+        """Return ``(b, out_channels, h / 4, w / 4)`` for ``(b, 1, h, w)`` at the default size."""
         x = self.conv_in(x)
         for level in self.levels:
             x = level(x)
@@ -227,39 +260,48 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents to radio maps, ``(b, c, h, w) -> (b, 1, 4 h, 4 w)``."""
+    """What the latent is mixed into, to radio maps.
 
-    def __init__(self, config: AutoencoderConfig) -> None:
+    Args:
+        config: Size of the autoencoder.
+        in_channels: Channels of the input.
+    """
+
+    def __init__(self, config: AutoencoderConfig, in_channels: int) -> None:
         super().__init__()
         widths = [config.width * m for m in config.multipliers]
         channels = widths[-1]
-        self.conv_in = nn.Conv2d(config.latent_channels, channels, 3, padding=1)
-        self.middle = make_middle(channels)
+        self.conv_in = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.middle = make_middle(channels, config)
         levels = []
         for i, width in reversed(list(enumerate(widths))):
-            resample = nn.Identity() if i == 0 else Upsample(width)
-            levels.append(Level(channels, width, config.blocks + 1, resample))
+            resample = nn.Identity() if i == 0 else Upsample(width, config.learned_resampling)
+            levels.append(Level(channels, width, config.blocks + 1, resample, config.dropout))
             channels = width
         # Level 0 has full resolution, as in the encoder; the forward pass runs from the last.
         self.levels = nn.ModuleList(reversed(levels))
         self.norm_out = make_norm(channels)
-        self.conv_out = nn.Conv2d(channels, config.in_channels, 3, padding=1)
+        out_channels = config.out_channels or config.in_channels
+        self.conv_out = nn.Conv2d(channels, out_channels, 3, padding=1)
+        self.limit = nn.Tanh() if config.bounded else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the map; the range is not limited."""
+        """Return maps, ``(b, 1, 4 h, 4 w)`` for ``(b, in_channels, h, w)`` at the default size."""
         x = self.middle(self.conv_in(x))
         for level in reversed(self.levels):
             x = level(x)
-        return self.conv_out(functional.silu(self.norm_out(x)))
+        return self.limit(self.conv_out(functional.silu(self.norm_out(x))))
 
 
 class Level(nn.Module):
     """Residual blocks at one resolution, then a change of resolution."""
 
-    def __init__(self, channels: int, width: int, blocks: int, resample: nn.Module) -> None:
+    def __init__(
+        self, channels: int, width: int, blocks: int, resample: nn.Module, dropout: float
+    ) -> None:
         super().__init__()
         self.blocks = nn.Sequential(
-            *(ResidualBlock(channels if i == 0 else width, width) for i in range(blocks))
+            *(ResidualBlock(channels if i == 0 else width, width, dropout) for i in range(blocks))
         )
         self.resample = resample
 
@@ -271,11 +313,12 @@ class Level(nn.Module):
 class ResidualBlock(nn.Module):
     """Norm, swish and convolution, twice, plus a shortcut."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, dropout: float) -> None:
         super().__init__()
         self.norm1 = make_norm(in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.norm2 = make_norm(out_channels)
+        self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         is_same = in_channels == out_channels
         self.shortcut = nn.Identity() if is_same else nn.Conv2d(in_channels, out_channels, 1)
@@ -283,7 +326,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``shortcut(x)`` plus the residual."""
         residual = self.conv1(functional.silu(self.norm1(x)))
-        residual = self.conv2(functional.silu(self.norm2(residual)))
+        residual = self.conv2(self.dropout(functional.silu(self.norm2(residual))))
         return self.shortcut(x) + residual
 
 
@@ -309,24 +352,44 @@ class SpatialAttention(nn.Module):
         return x + self.projection(mixed.squeeze(1).transpose(1, 2).reshape(x.shape))
 
 
-class Downsample(nn.Module):
-    """Halves the sides by a strided convolution, padded at the right and the bottom only."""
+class LinearAttention(nn.Module):
+    """Attention of all cells through one matrix of channels by channels, without a shortcut."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
+        self.projection = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what each cell gathers from all, shape ``(b, c, h, w)``."""
+        query, key, value = self.qkv(x).flatten(2).chunk(3, dim=1)  # (b, c, n)
+        context = value @ key.softmax(dim=-1).mT  # (b, c, c)
+        return self.projection((context @ query).view(x.shape))
+
+
+class Downsample(nn.Module):
+    """Halves the sides by a strided convolution, padded at the right and the bottom only.
+
+    Not ``learned``, it averages each square of four cells.
+    """
+
+    def __init__(self, channels: int, learned: bool = True) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2) if learned else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(b, c, h / 2, w / 2)``."""
+        if self.conv is None:
+            return functional.avg_pool2d(x, 2)
         return self.conv(functional.pad(x, (0, 1, 0, 1)))
 
 
 class Upsample(nn.Module):
-    """Doubles the sides by repetition, then convolves."""
+    """Doubles the sides by repetition, then convolves if ``learned``."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, learned: bool = True) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1) if learned else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(b, c, 2 h, 2 w)``."""
@@ -338,10 +401,14 @@ def make_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(NORM_GROUPS, channels, eps=1e-6)
 
 
-def make_middle(channels: int) -> nn.Sequential:
+def make_middle(channels: int, config: AutoencoderConfig) -> nn.Sequential:
     """Return the block at the lowest resolution, the only one with attention."""
     return nn.Sequential(
-        ResidualBlock(channels, channels),
-        SpatialAttention(channels),
-        ResidualBlock(channels, channels),
+        ResidualBlock(channels, channels, config.dropout),
+        ATTENTIONS[config.attention](channels),
+        ResidualBlock(channels, channels, config.dropout),
     )
+
+
+#: Attention at the lowest resolution, by its name in the configuration.
+ATTENTIONS = {"softmax": SpatialAttention, "linear": LinearAttention, "none": nn.Identity}

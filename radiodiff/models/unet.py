@@ -1,15 +1,14 @@
-"""The conditional U-Net: one way down, two ways up, one output for each.
+"""The conditional U-Net: one way down, then a way up for each output.
 
 Source: Wang et al., *RadioDiff*, IEEE TCCN 2025, after Ye et al., *DiffusionEdge*,
-arXiv:2401.02032. The network returns raw outputs; how they become drift and noise is the business
-of ``radiodiff.diffusion``.
+arXiv:2401.02032. The network returns raw outputs; what they become is the business of
+``radiodiff.processes``.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import pi
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,20 +16,11 @@ from torch.nn import functional
 
 from radiodiff.models.attention import Attention, LinearAttention, RelationBlock
 from radiodiff.models.backbones import BACKBONE_CHANNELS, BACKBONE_INPUTS, BackboneEncoder
+from radiodiff.models.blocks import NORM_GROUPS, FourierFilter, ResidualBlock, TimeEmbedding
 from radiodiff.models.condition import ConvEncoder, ConvEncoderConfig
 from radiodiff.models.swin import SwinConfig, SwinEncoder, check_condition
 
-__all__ = [
-    "FourierFilter",
-    "ResidualBlock",
-    "TimeEmbedding",
-    "UNet",
-    "UNetConfig",
-    "UNetOutput",
-    "WeightStandardizedConv2d",
-]
-
-NORM_GROUPS = 8
+__all__ = ["UNet", "UNetConfig"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +56,10 @@ class UNetConfig:
     feature_windows: tuple[tuple[int, int], ...] = ((8, 8), (4, 4), (2, 2), (1, 1))
     """Cells of the features averaged into one key, for each level, finest first."""
     fourier_scale: float = 16.0
-    """Standard deviation of the fixed random frequencies of the time embedding [1]."""
+    """Standard deviation of the fixed random frequencies of the time embedding [1].
+
+    Their angles turn at this rate, and a mean flow differentiates them: take about 1 there.
+    """
     dropout: float = 0.1
     """Probability of dropping a hidden value of a relation block in training."""
     fourier_filter: Literal["off", "fixed", "size_free"] = "size_free"
@@ -81,6 +74,13 @@ class UNetConfig:
     """Normalisation of a relation block's inputs; ``batch`` mixes all times of a batch (D8)."""
     scale_logits: bool = True
     """Divide a relation block's logits by the root of the head width, which upstream omits (D8)."""
+    heads: tuple[str, ...] = ("drift", "noise")
+    """Names of the outputs, each with a way up of its own, ``<name>_path``."""
+    times: int = 1
+    """Times the network is given: 1, or 2 with the earlier end of a step."""
+    stem_condition: bool = False
+    """Show the condition itself to the stem, beside its features at a quarter of the sides: for a
+    process on maps, where a cell of the condition is a cell of the input."""
 
     def __post_init__(self) -> None:
         """Refuse inconsistent sizes and unknown switches.
@@ -88,12 +88,13 @@ class UNetConfig:
         Raises:
             ValueError: If the levels of ``multipliers``, both windows and the chosen encoder
                 differ in number, ``width`` is no positive multiple of 8, ``filter_size`` is not
-                positive, or a switch has an unknown value.
+                positive, heads are missing or not told apart, or a switch has an unknown value.
         """
         switches = {
             "encoder": ("swin", "conv", *BACKBONE_CHANNELS),
             "fourier_filter": ("off", "fixed", "size_free"),
             "relation_norm": ("batch", "group"),
+            "times": (1, 2),
         }
         for name, known in switches.items():
             if getattr(self, name) not in known:
@@ -102,6 +103,10 @@ class UNetConfig:
             raise ValueError(f"width must be a multiple of {NORM_GROUPS}, got {self.width}")
         if min(self.filter_size) < 1:
             raise ValueError(f"filter_size must be positive, got {self.filter_size}")
+        if not self.heads or len(set(self.heads)) < len(self.heads):
+            raise ValueError(f"heads must be one or more different names, got {self.heads}")
+        if not all(name.isidentifier() for name in self.heads):
+            raise ValueError(f"heads must be names such as 'drift', got {self.heads}")
         levels = {
             "multipliers": len(self.multipliers),
             "condition_windows": len(self.condition_windows),
@@ -141,17 +146,8 @@ class UNetConfig:
         return 2 ** (len(self.multipliers) - 1)
 
 
-class UNetOutput(NamedTuple):
-    """Raw outputs of the two heads."""
-
-    drift: Tensor
-    """Head from which the drift is made, shape ``(b, c, h, w)``."""
-    noise: Tensor
-    """Head from which the noise is made, shape ``(b, c, h, w)``."""
-
-
 class UNet(nn.Module):
-    """Two raw outputs from a noisy latent, its time and the condition.
+    """Raw outputs, one for each head, from a noisy latent, its time and the condition.
 
     Args:
         config: Size of the network.
@@ -173,8 +169,11 @@ class UNet(nn.Module):
         widths = config.widths
         pyramid = config.condition_channels
         time_width = 4 * config.width
+        stem_inputs = config.latent_channels + pyramid[0]
+        if config.stem_condition:
+            stem_inputs += config.condition_inputs
         self.stem = nn.Sequential(
-            nn.Conv2d(config.latent_channels + pyramid[0], config.width, 7, padding=3),
+            nn.Conv2d(stem_inputs, config.width, 7, padding=3),
             # As upstream: the stem alone takes fewer groups if the network is narrow.
             nn.GroupNorm(min(config.width // 4, NORM_GROUPS), config.width),
         )
@@ -182,6 +181,8 @@ class UNet(nn.Module):
             nn.Conv2d(channels, width, 1) for channels, width in zip(pyramid, widths, strict=False)
         )
         self.time_embedding = TimeEmbedding(config.width, time_width, config.fourier_scale)
+        if config.times == 2:
+            self.span_embedding = TimeEmbedding(config.width, time_width, config.fourier_scale)
 
         self.down = nn.ModuleList()
         for i, (width, next_width) in enumerate(pairwise(widths)):
@@ -199,11 +200,16 @@ class UNet(nn.Module):
         self.middle_block1 = ResidualBlock(widths[-1], widths[-1], time_width)
         self.middle_attention = Attention(widths[-1])
         self.middle_block2 = ResidualBlock(widths[-1], widths[-1], time_width)
-        self.drift_path = UpPath(config, time_width)
-        self.noise_path = UpPath(config, time_width)
+        for head in config.heads:
+            setattr(self, f"{head}_path", UpPath(config, time_width))
+
+    @property
+    def paths(self) -> dict[str, "UpPath"]:
+        """The way up to each output, by the names of the heads."""
+        return {head: getattr(self, f"{head}_path") for head in self.config.heads}
 
     def encode_condition(self, condition: Tensor) -> list[Tensor]:
-        """Return the feature pyramid of a condition, which serves every time step.
+        """Return the features of a condition, which serve every time step.
 
         Args:
             condition: Condition in [-1, 1], shape ``(b, k, h, w)``; ``h`` and ``w`` are multiples
@@ -211,36 +217,48 @@ class UNet(nn.Module):
 
         Returns:
             One map per level at strides 4, 8, 16 and 32, finest first, sides rounded up; channels
-            as in ``config.condition_channels``.
+            as in ``config.condition_channels``. With ``stem_condition`` the condition is before
+            them.
 
         Raises:
             ValueError: If the channels are wrong or a side is no multiple of 4.
         """
         check_condition(condition, self.config.condition_inputs)
+        shown = [condition] if self.config.stem_condition else []
         if self.config.condition_mix_inputs:
             condition = self.condition_mix(condition)
-        return self.condition_encoder(condition)
+        return [*shown, *self.condition_encoder(condition)]
 
-    def forward(self, x_t: Tensor, t: Tensor, features: Sequence[Tensor]) -> UNetOutput:
-        """Return the raw outputs of both heads.
+    def forward(
+        self, x_t: Tensor, t: Tensor, features: Sequence[Tensor], s: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return the raw outputs of all heads.
 
         Args:
             x_t: Noisy latents, shape ``(b, c, h, w)``; no side below 8 at the defaults.
             t: Times in (0, 1], shape ``(b,)``.
-            features: Feature pyramid from :meth:`encode_condition`.
+            features: What :meth:`encode_condition` returned.
+            s: Earlier ends of the steps, in [0, t], shape ``(b,)``; for a network of two times.
 
         Returns:
-            Raw outputs for drift and noise, each of shape ``(b, c, h, w)``.
+            One raw output for each of ``config.heads``, each of shape ``(b, c, h, w)``.
 
         Raises:
-            ValueError: If a shape does not fit the network or the other arguments.
+            ValueError: If a shape does not fit the network or the other arguments, or there is one
+                time too many or too few.
         """
-        self._check(x_t, t, features)
+        self._check(x_t, t, features, s)
         time = self.time_embedding(t)
-        finest = functional.interpolate(features[0], size=x_t.shape[-2:], mode="bilinear")
-        stem = self.stem(torch.cat([x_t, finest], dim=1))
+        if s is not None:
+            # The embedding takes a logarithm, which turns slowly from 1 up; a length of 0 is fine.
+            time = time + self.span_embedding(1 + (t - s))
+        *shown, finest = features[: 1 + self.config.stem_condition]
+        inputs = [x_t, functional.interpolate(finest, size=x_t.shape[-2:], mode="bilinear")]
+        inputs += [functional.interpolate(x, size=x_t.shape[-2:], mode="area") for x in shown]
+        stem = self.stem(torch.cat(inputs, dim=1))
+        levels = features[len(shown) :]
         conditions = [
-            project(level) for project, level in zip(self.projections, features, strict=True)
+            project(level) for project, level in zip(self.projections, levels, strict=True)
         ]
 
         x = stem
@@ -257,12 +275,9 @@ class UNet(nn.Module):
         x = self.middle_block1(x, time)
         x = self.middle_attention(x)
         x = self.middle_block2(x, time)
-        return UNetOutput(
-            drift=self.drift_path(x, stem, skips, conditions, time),
-            noise=self.noise_path(x, stem, skips, conditions, time),
-        )
+        return tuple(path(x, stem, skips, conditions, time) for path in self.paths.values())
 
-    def _check(self, x_t: Tensor, t: Tensor, features: Sequence[Tensor]) -> None:
+    def _check(self, x_t: Tensor, t: Tensor, features: Sequence[Tensor], s: Tensor | None) -> None:
         channels = self.config.latent_channels
         side = self.config.min_latent_side
         if x_t.ndim != 4 or x_t.shape[1] != channels or min(x_t.shape[-2:]) < side:
@@ -272,7 +287,13 @@ class UNet(nn.Module):
             )
         if t.shape != x_t.shape[:1]:
             raise ValueError(f"expected times of shape ({len(x_t)},), got {tuple(t.shape)}")
-        expected = [(len(x_t), width) for width in self.config.condition_channels]
+        if (s is not None) != (self.config.times == 2) or (s is not None and s.shape != t.shape):
+            got = 1 if s is None else f"1 of shape {tuple(t.shape)} and 1 of {tuple(s.shape)}"
+            raise ValueError(f"expected {self.config.times} times for each map, got {got}")
+        widths = list(self.config.condition_channels)
+        if self.config.stem_condition:
+            widths = [self.config.condition_inputs, *widths]
+        expected = [(len(x_t), width) for width in widths]
         got = [tuple(level.shape[:2]) for level in features]
         if got != expected:
             raise ValueError(
@@ -370,165 +391,3 @@ def make_relation(config: UNetConfig, *, level: int, channels: int) -> RelationB
         dropout=config.dropout,
         scale_logits=config.scale_logits,
     )
-
-
-class TimeEmbedding(nn.Module):
-    """Random Fourier features of ``log(t) / 4``, then a small network.
-
-    Args:
-        features: Number of Fourier features; even.
-        width: Width of the embedding.
-        scale: Standard deviation of the frequencies [1].
-    """
-
-    def __init__(self, features: int, width: int, scale: float) -> None:
-        super().__init__()
-        # A parameter, not a buffer: it counts as one upstream. It is never trained.
-        frequencies = torch.randn(features // 2) * scale
-        self.frequencies = nn.Parameter(frequencies, requires_grad=False)
-        self.linear1 = nn.Linear(features, width)
-        self.linear2 = nn.Linear(width, width)
-
-    def forward(self, t: Tensor) -> Tensor:
-        """Return the embedding of times in (0, 1], shape ``(b,)``, as ``(b, width)``."""
-        # log(0) would make every output NaN; half precision would flush small times to 0 (D12).
-        t = _single_or_better(t).clamp_min(torch.finfo(torch.float32).tiny)
-        angle = (t.log() / 4)[:, None] * _single_or_better(self.frequencies)[None, :] * (2 * pi)
-        code = torch.cat([angle.sin(), angle.cos()], dim=1).to(self.linear1.weight.dtype)
-        return self.linear2(functional.gelu(self.linear1(code)))
-
-
-class WeightStandardizedConv2d(nn.Conv2d):
-    """Convolution whose filters are standardised before use.
-
-    Source: Qiao et al., *Micro-Batch Training with Batch-Channel Normalization and Weight
-    Standardization*, arXiv:1903.10520.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the convolution of ``x`` with the standardised filters."""
-        # As upstream for float32, which takes an epsilon of 1e-3 for all other types (D9).
-        filters = self.weight.flatten(1)
-        filters = functional.layer_norm(filters, filters.shape[1:], eps=1e-5)
-        weight = filters.view_as(self.weight)
-        return self._conv_forward(x, weight, self.bias)
-
-
-class ResidualBlock(nn.Module):
-    """Standardised convolution, norm and SiLU, twice, modulated by the time, plus a shortcut.
-
-    Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output; a multiple of 8.
-        time_width: Width of the time embedding.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, time_width: int) -> None:
-        super().__init__()
-        self.time_projection = nn.Linear(time_width, 2 * out_channels)
-        self.conv1 = WeightStandardizedConv2d(in_channels, out_channels, 3, padding=1)
-        self.norm1 = nn.GroupNorm(NORM_GROUPS, out_channels)
-        self.conv2 = WeightStandardizedConv2d(out_channels, out_channels, 3, padding=1)
-        self.norm2 = nn.GroupNorm(NORM_GROUPS, out_channels)
-        is_same = in_channels == out_channels
-        self.shortcut = nn.Identity() if is_same else nn.Conv2d(in_channels, out_channels, 1)
-
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """Return new features.
-
-        Args:
-            x: Features, shape ``(b, in_channels, h, w)``.
-            time: Embedded times, shape ``(b, time_width)``.
-
-        Returns:
-            New features, shape ``(b, out_channels, h, w)``.
-        """
-        modulation = self.time_projection(functional.silu(time))[:, :, None, None]
-        scale, shift = modulation.chunk(2, dim=1)
-        residual = self.norm1(self.conv1(x)) * (1 + scale) + shift
-        residual = self.norm2(self.conv2(functional.silu(residual)))
-        return functional.silu(residual) + self.shortcut(x)
-
-
-class FourierFilter(nn.Module):
-    """Adds a copy of the features, each spatial frequency weighted (eq. ``frequency-filter``).
-
-    Args:
-        channels: Channels of the input; a multiple of 8.
-        size: Sides of the map for which the weights are stored [cells].
-        mode: ``"fixed"`` accepts maps of that size only, ``"size_free"`` any size, ``"off"``
-            returns its input (and freezes the weights).
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        size: tuple[int, int],
-        mode: Literal["off", "fixed", "size_free"] = "size_free",
-    ) -> None:
-        super().__init__()
-        self.size = size
-        self.mode = mode
-        self.norm = nn.GroupNorm(NORM_GROUPS, channels)
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-        weight = 0.02 * torch.randn(channels, size[0], size[1] // 2 + 1, 2)
-        self.complex_weight = nn.Parameter(weight)  # real and imaginary part
-        if mode == "off":
-            self.requires_grad_(False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` plus its filtered copy.
-
-        Args:
-            x: Features, shape ``(b, c, h, w)``.
-
-        Returns:
-            Features of the same shape.
-
-        Raises:
-            ValueError: If the mode is ``"fixed"`` and the map has another size than ``size``.
-        """
-        if self.mode == "off":
-            return x
-        size = tuple(x.shape[-2:])
-        if self.mode == "fixed" and size != tuple(self.size):
-            raise ValueError(
-                f"expected a bottleneck of {self.size}, got {size}; use fourier_filter='size_free'"
-            )
-        weight = resample_spectrum(_single_or_better(self.complex_weight), self.size, size)
-        spectrum = torch.fft.rfft2(_single_or_better(self.conv(self.norm(x))), norm="ortho")
-        spectrum = spectrum * torch.view_as_complex(weight)
-        return x + torch.fft.irfft2(spectrum, s=size, norm="ortho").to(x.dtype)
-
-
-def resample_spectrum(weight: Tensor, size: tuple[int, int], new_size: tuple[int, int]) -> Tensor:
-    """Return weights of a half spectrum, resampled to the frequencies of another map size.
-
-    A weight belongs to a frequency in cycles per cell. Between frequencies it is interpolated
-    linearly on each axis; along the rows the spectrum is periodic.
-
-    Args:
-        weight: Weights of the frequencies of ``rfft2``, shape ``(c, h, w // 2 + 1, 2)``.
-        size: Sides ``(h, w)`` of the map the weights were made for [cells].
-        new_size: Sides of the map at hand [cells].
-
-    Returns:
-        Weights, shape ``(c, new_h, new_w // 2 + 1, 2)``; exactly ``weight`` if the sizes agree.
-    """
-    if tuple(size) == tuple(new_size):
-        return weight
-    # Integer arithmetic: frequency k of n lies at k * old / n on the old axis.
-    row = torch.arange(new_size[0], device=weight.device) * size[0]
-    low, rest = row // new_size[0], (row % new_size[0]).to(weight.dtype) / new_size[0]
-    high = (low + 1) % size[0]
-    weight = weight[:, low].lerp(weight[:, high], rest[:, None, None])
-    column = torch.arange(new_size[1] // 2 + 1, device=weight.device) * size[1]
-    low, rest = column // new_size[1], (column % new_size[1]).to(weight.dtype) / new_size[1]
-    last = size[1] // 2
-    low, high = low.clamp_max(last), (low + 1).clamp_max(last)
-    return weight[:, :, low].lerp(weight[:, :, high], rest[:, None])
-
-
-def _single_or_better(x: Tensor) -> Tensor:
-    """Return half precision as single, and double as it is."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -8,8 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from radiodiff.plots.colours import COLOURS, MARKERS
-from radiodiff.protocols import fingerprint
-from radiodiff.published import PUBLISHED
+from radiodiff.scoring import PUBLISHED, fingerprint
 
 __all__ = ["plot_fingerprints", "plot_nmse_rules", "plot_scores", "plot_tile_errors"]
 

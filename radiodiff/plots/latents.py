@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from radiodiff import units
 from radiodiff.plots.colours import COLOURS, DASHES, MARKERS
 from radiodiff.plots.maps import plot_difference, plot_kinds, plot_radio_map
+from radiodiff.scoring import ErrorOverDistance, Spectrum
 
 __all__ = [
     "plot_compressions",
@@ -132,33 +133,18 @@ def plot_region_errors(errors_db: Mapping[str, Mapping[str, float]]) -> Figure:
     return figure
 
 
-def plot_error_over_distance(
-    axes: Axes,
-    errors_db: Mapping[str, np.ndarray],
-    distance_m: np.ndarray,
-    *,
-    title: str = "",
-) -> None:
+def plot_error_over_distance(axes: Axes, found: ErrorOverDistance, *, title: str = "") -> None:
     """Draw the root-mean-square error over the distance from something.
 
     Args:
         axes: Where to draw.
-        errors_db: Name to errors [dB], shape ``(n,)``, one for each cell.
-        distance_m: Distances [m], shape ``(n,)``; cells are gathered at each distance found, or in
-            twelve bins of equal count if there are more than twelve.
+        found: Of `radiodiff.scoring.error_over_distance`.
         title: Title of the panel.
     """
-    found = np.unique(distance_m)
-    bounds = np.append(found, np.inf)
-    if len(found) > 12:
-        bounds = np.unique(np.quantile(distance_m, np.linspace(0, 1, 13)))
-        bounds[-1] = np.inf
-    group = np.digitize(distance_m, bounds) - 1
-    cells = np.bincount(group)
-    centres = np.bincount(group, distance_m) / cells
-    for name, errors, colour, dashes in _styled(errors_db):
-        rmse = np.sqrt(np.bincount(group, errors**2) / cells)
-        axes.plot(centres, rmse, color=colour, linestyle=dashes, marker=".", label=name)
+    for name, errors, colour, dashes in _styled(found.rmse_db):
+        axes.plot(
+            *(found.distance_m, errors), color=colour, linestyle=dashes, marker=".", label=name
+        )
     axes.set(xlabel="distance from the nearest edge [m]", ylabel="RMSE [dB]", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
@@ -167,31 +153,27 @@ def plot_error_over_distance(
 
 def plot_spectra(
     axes: Axes,
-    truth_db: np.ndarray,
-    restored_db: Mapping[str, np.ndarray],
+    truth: Spectrum,
+    restored: Mapping[str, Spectrum],
+    errors: Mapping[str, Spectrum],
     *,
-    cell_size_m: float,
-    downsampling: int,
+    limit: float,
     title: str = "",
 ) -> None:
     """Draw the power of radio maps over spatial frequency, and the power of their errors.
 
     Args:
         axes: Where to draw.
-        truth_db: Path gain [dB], shape ``(n, h, w)``.
-        restored_db: Name of a compression to the maps it gives back [dB], shape ``(n, h, w)``.
-        cell_size_m: Side of a cell [m].
-        downsampling: Cells of a map per cell of the latent, along one side; a line marks the
-            largest frequency that samples so far apart can tell.
+        truth: Of the maps, as `radiodiff.scoring.power_spectrum` gives it.
+        restored: Name of a compression to the spectrum of the maps it gives back.
+        errors: The same names to the spectra of the errors of these.
+        limit: Largest frequency that cells of a latent can tell [1/m]; a line marks it.
         title: Title of the panel.
     """
-    frequency, power = _radial_power(truth_db, cell_size_m)
-    axes.plot(frequency, power, color=_TRUTH_COLOUR, linewidth=3, label="truth")
-    for name, values, colour, _ in _styled(restored_db):
-        axes.plot(frequency, _radial_power(values, cell_size_m)[1], color=colour, label=name)
-        _, lost = _radial_power(values - truth_db, cell_size_m)
-        axes.plot(frequency, lost, color=colour, linestyle=":", label=f"{name}: error")
-    limit = 1 / (2 * downsampling * cell_size_m)
+    axes.plot(*truth, color=_TRUTH_COLOUR, linewidth=3, label="truth")
+    for name, spectrum, colour, _ in _styled(restored):
+        axes.plot(*spectrum, color=colour, label=name)
+        axes.plot(*errors[name], color=colour, linestyle=":", label=f"{name}: error")
     axes.axvline(limit, color="0.6", linewidth=1, linestyle="--")
     axes.set(xlabel="spatial frequency [1/m]", ylabel="power [dB² m²]", yscale="log")
     axes.annotate(
@@ -205,23 +187,6 @@ def plot_spectra(
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
     axes.set_title(title, fontsize=10)
-
-
-def _radial_power(maps: np.ndarray, cell_size_m: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return frequencies [1/m] and the mean power density of square maps there.
-
-    Maps lose their mean and fade out towards the sides (Hann), since their left and right sides
-    do not match. White noise of variance v has the power ``v cell_size_m^2`` at all frequencies.
-    """
-    size = maps.shape[-1]
-    fade = np.outer(np.hanning(size), np.hanning(size))
-    maps = (maps - maps.mean((-2, -1), keepdims=True)) * fade / np.sqrt((fade**2).mean())
-    power = (abs(np.fft.fft2(maps)) ** 2).mean(0) * (cell_size_m / size) ** 2
-    steps = np.fft.fftfreq(size, 1 / size)
-    ring = np.rint(np.hypot(steps[:, None], steps)).astype(int).ravel()
-    mean = np.bincount(ring, power.ravel()) / np.bincount(ring)
-    numbers = np.arange(1, size // 2)
-    return numbers / (size * cell_size_m), mean[numbers]
 
 
 def plot_latents(

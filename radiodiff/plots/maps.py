@@ -13,6 +13,7 @@ from shapely.geometry.polygon import orient
 
 from radiodiff import units
 from radiodiff.data import RadioMapSample, path_gain_db, transmitter_cell
+from radiodiff.scoring import rmse_of_map
 
 __all__ = [
     "plot_difference",
@@ -92,7 +93,7 @@ def plot_predictions(rows: Sequence[Mapping[str, object]]) -> Figure:
             cmap="RdBu_r",
             interpolation="nearest",
         )
-        rmse = np.sqrt(np.nanmean(error**2))
+        rmse = rmse_of_map(prediction, truth, ~mask)
         _finish(axes[2], cell, f"error, RMSE {rmse:.1f} dB")
     bar = {"location": "bottom", "shrink": 0.8, "aspect": 30, "pad": 0.02}
     figure.colorbar(panels[0, 1].images[0], ax=panels[:, :2], label="path gain [dB]", **bar)
@@ -105,16 +106,12 @@ def plot_sample(
     sample: RadioMapSample,
     *,
     title: str = "",
-    cell_size_m: float = 1.0,
-    cars_mask: np.ndarray | None = None,
 ) -> Figure:
     """Draw one sample: what the network is told, the radio map, and a profile through it.
 
     Args:
-        sample: Its condition begins with buildings and transmitter.
+        sample: Of a dataset whose maps are path gain.
         title: Title of the figure; the sample's name if empty.
-        cell_size_m: Side of a cell [m].
-        cars_mask: Cells with cars, shape ``(h, w)``; drawn if given.
 
     Returns:
         A figure with buildings, transmitter and cars, the path gain with its dB bar, and the path
@@ -126,11 +123,12 @@ def plot_sample(
     figure.suptitle(title or sample.name)
     panels = figure.subplot_mosaic([["scene", "map"], ["profile", "profile"]], height_ratios=[2, 1])
     scene = np.full((*building_mask.shape, 3), 0.97)
-    scene[sample.condition[0].numpy() > 0] = 0.55
-    if cars_mask is not None:
-        scene[cars_mask] = _CAR_COLOUR
+    scene[sample.scene.building_mask.numpy()] = 0.55
+    has_cars = bool(sample.scene.cars_known)
+    if has_cars:
+        scene[sample.scene.cars_mask.numpy()] = _CAR_COLOUR
     panels["scene"].imshow(scene, interpolation="nearest")
-    kinds = "buildings, transmitter" + ("" if cars_mask is None else ", cars")
+    kinds = "buildings, transmitter" + (", cars" if has_cars else "")
     _finish(panels["scene"], (row, column), kinds)
     plot_radio_map(
         panels["map"],
@@ -139,7 +137,7 @@ def plot_sample(
         transmitter_cell=(row, column),
         title="path gain",
     )
-    distance_m = (np.arange(gain_db.shape[1]) - column) * cell_size_m
+    distance_m = (np.arange(gain_db.shape[1]) - column) * float(sample.scene.cell_size_m)
     along = np.where(building_mask[row], np.nan, gain_db[row])
     axes = panels["profile"]
     axes.plot(distance_m, along, label=f"row {row}")

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from radiodiff.plots.colours import COLOURS
 from radiodiff.plots.maps import plot_radio_map
+from radiodiff.scoring import Averaging, Coverage, SpreadAndError, rmse_of_map
 
 __all__ = [
     "plot_averaging",
@@ -20,8 +21,6 @@ __all__ = [
     "plot_trajectory",
 ]
 
-#: Blue, vermilion, green, orange: unlike for the colour-blind too. Source: M. Okabe, K. Ito,
-#: *Color Universal Design*.
 _BUILDING_COLOUR = "0.55"
 
 
@@ -61,7 +60,7 @@ def plot_trajectory(
     for (above, below), t, noisy, estimate in zip(
         panels.T, times, noisy_db, estimates_db, strict=False
     ):
-        rmse = np.sqrt(np.mean((estimate - truth_db)[outdoors] ** 2))
+        rmse = rmse_of_map(estimate, truth_db, outdoors)
         plot_radio_map(above, noisy, title=f"$t = {t:.3g}$", **scene)
         plot_radio_map(below, estimate, title=f"RMSE {rmse:.1f} dB", **scene)
     plot_radio_map(panels[0, -1], result_db, title="$t = 0$: the result", **scene)
@@ -136,43 +135,23 @@ def plot_spread(
     axes.figure.colorbar(image, ax=axes, label=label, shrink=0.85, extend="max")
 
 
-def plot_spread_and_error(
-    axes: Axes, samples_db: np.ndarray, truth_db: np.ndarray, *, bins: int = 12
-) -> None:
-    """Draw the error of the samples' mean over their standard deviation (eq. ``spread``).
+def plot_spread_and_error(axes: Axes, found: SpreadAndError) -> None:
+    """Draw the error of the samples' mean over their standard deviation.
 
-    One half of the samples sorts the cells into groups of one size, the other half is judged: a
-    cell whose samples agree by chance would otherwise be held against them. If truth and samples
-    were drawn alike the points would lie on the dashed line.
+    If truth and samples were drawn alike the points would lie on the dashed line.
 
     Args:
         axes: Where to draw.
-        samples_db: Samples of ``n`` cells [dB], shape ``(k, n)``, four samples or more.
-        truth_db: Simulated path gain of the cells [dB], shape ``(n,)``.
-        bins: Groups.
-
-    Raises:
-        ValueError: If there are fewer than four samples, or fewer cells than groups.
+        found: Of `radiodiff.scoring.spread_and_error`, in dB.
     """
-    samples, cells = samples_db.shape
-    if samples < 4 or cells < bins:
-        raise ValueError(
-            f"need four samples or more and {bins} cells or more, got {samples} and {cells}"
-        )
-    sorting, judged = samples_db[: samples // 2], samples_db[samples // 2 :]
-    groups = np.array_split(np.argsort(sorting.var(0), kind="stable"), bins)
-    variance = judged.var(0, ddof=1)
-    squared = (judged.mean(0) - truth_db) ** 2
-    spread = np.sqrt([variance[group].mean() for group in groups])
-    error = np.sqrt([squared[group].mean() for group in groups])
-    top = 1.05 * max(spread.max(), error.max())
+    top = 1.05 * max(found.deviation.max(), found.error.max())
     line = np.array([0, top])
-    axes.plot(line, np.sqrt(1 + 1 / len(judged)) * line, "--", color="0.4", label="drawn alike")
-    axes.plot(spread, error, "o-", color=COLOURS[0], label="measured")
+    axes.plot(line, found.ratio * line, "--", color="0.4", label="drawn alike")
+    axes.plot(found.deviation, found.error, "o-", color=COLOURS[0], label="measured")
     axes.set(
         xlabel="standard deviation of the samples [dB]",
         ylabel="RMSE of their mean [dB]",
-        xlim=(0, 1.1 * spread.max()),
+        xlim=(0, 1.1 * found.deviation.max()),
         ylim=(0, top),
     )
     axes.grid(alpha=0.3)
@@ -180,28 +159,15 @@ def plot_spread_and_error(
     axes.set_title("does the spread tell the error?", fontsize=10)
 
 
-def plot_coverage(axes: Axes, samples_db: np.ndarray, truth_db: np.ndarray) -> None:
-    """Draw how often the truth lies between two ordered samples (eq. ``coverage``).
+def plot_coverage(axes: Axes, found: Coverage) -> None:
+    """Draw how often the truth lies between two ordered samples.
 
     Args:
         axes: Where to draw.
-        samples_db: Samples of ``n`` cells [dB], shape ``(k, n)``, two samples or more.
-        truth_db: Simulated path gain of the cells [dB], shape ``(n,)``.
-
-    Raises:
-        ValueError: If there are fewer than two samples.
+        found: Of `radiodiff.scoring.coverage`.
     """
-    samples = len(samples_db)
-    if samples < 2:
-        raise ValueError(f"need two samples or more, got {samples}")
-    ordered = np.sort(samples_db, axis=0)
-    ranks = np.arange(1, samples // 2 + 1)
-    promised = (samples + 1 - 2 * ranks) / (samples + 1)
-    held = [
-        np.mean((ordered[j - 1] <= truth_db) & (truth_db <= ordered[samples - j])) for j in ranks
-    ]
     axes.plot([0, 100], [0, 100], "--", color="0.4", label="drawn alike")
-    axes.plot(100 * promised, 100 * np.array(held), "o-", color=COLOURS[0], label="measured")
+    axes.plot(100 * found.promised, 100 * found.held, "o-", color=COLOURS[0], label="measured")
     axes.set(
         xlabel="interval should hold [% of cells]",
         ylabel="interval holds [% of cells]",
@@ -214,40 +180,27 @@ def plot_coverage(axes: Axes, samples_db: np.ndarray, truth_db: np.ndarray) -> N
     axes.set_title("do intervals hold the truth?", fontsize=10)
 
 
-def plot_averaging(axes: Axes, samples_db: np.ndarray, truth_db: np.ndarray) -> None:
-    """Draw the mean square error of averages of K samples over K (eq. ``averaging``).
+def plot_averaging(axes: Axes, found: Averaging) -> None:
+    """Draw the mean square error of averages of K samples over K.
 
     The points are means over disjoint groups of K samples, the line needs only the variance and
     the error of the mean of all; the dashed line is its limit for ever more samples.
 
     Args:
         axes: Where to draw.
-        samples_db: Samples of ``n`` cells [dB], shape ``(k, n)``, two samples or more.
-        truth_db: Simulated path gain of the cells [dB], shape ``(n,)``.
-
-    Raises:
-        ValueError: If there are fewer than two samples.
+        found: Of `radiodiff.scoring.averaging_curve`, in dB.
     """
-    samples = len(samples_db)
-    if samples < 2:
-        raise ValueError(f"need two samples or more, got {samples}")
-    variance = samples_db.var(0, ddof=1).mean()
-    limit = np.mean((samples_db.mean(0) - truth_db) ** 2) - variance / samples
-    sizes = [k for k in range(1, samples + 1) if samples % k == 0]
-    measured = [
-        np.mean((samples_db.reshape(samples // k, k, -1).mean(1) - truth_db) ** 2) for k in sizes
-    ]
-    many = np.geomspace(1, samples, 100)
-    axes.plot(many, limit + variance / many, color=COLOURS[1], label="$b^2 + v / K$")
-    axes.plot(sizes, measured, "o", color=COLOURS[0], label="measured")
-    axes.axhline(limit, linestyle="--", color="0.4", label="$b^2$, all of it bias")
+    many = np.geomspace(1, found.sizes[-1], 100)
+    axes.plot(many, found.predicted(many), color=COLOURS[1], label="$b^2 + v / K$")
+    axes.plot(found.sizes, found.measured, "o", color=COLOURS[0], label="measured")
+    axes.axhline(found.bias, linestyle="--", color="0.4", label="$b^2$, all of it bias")
     axes.set(
         xlabel="samples averaged, $K$",
         ylabel="mean square error [dB²]",
         xscale="log",
-        ylim=(0, 1.08 * max(measured)),
+        ylim=(0, 1.08 * max(found.measured)),
     )
-    axes.set_xticks(sizes, [str(k) for k in sizes])
+    axes.set_xticks(found.sizes, [str(k) for k in found.sizes])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

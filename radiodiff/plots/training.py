@@ -15,7 +15,7 @@ __all__ = [
 ]
 
 #: Stages and the sections of the configuration that they are trained by.
-_SECTIONS = {"autoencoder": "train_autoencoder", "diffusion": "train"}
+_SECTIONS = {"autoencoder": "autoencoder_training", "diffusion": "training"}
 
 
 def plot_losses(run_dir: Path) -> Figure:

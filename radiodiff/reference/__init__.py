@@ -3,18 +3,10 @@
 What that code does, fault by fault, is the page *What the public code does* of the book.
 """
 
-from radiodiff.reference.config import (
-    PROFILES,
-    R24,
-    R25,
-    Profile,
-    ReferenceRun,
-    autoencoder_config,
-    diffusion_config,
-    read_reference_config,
-    unet_config,
-)
+from radiodiff.reference.config import ReferenceRun, read_reference_config
+from radiodiff.reference.model import autoencoder_config, process_config, unet_config
 from radiodiff.reference.names import Names, autoencoder_names, unet_names
+from radiodiff.reference.profiles import PROFILES, R24, R25, Profile
 from radiodiff.reference.runs import (
     export_run,
     import_run,
@@ -44,10 +36,10 @@ __all__ = [
     "autoencoder_config",
     "autoencoder_names",
     "autoencoder_state_dict",
-    "diffusion_config",
     "export_run",
     "import_run",
     "parameter_counts",
+    "process_config",
     "read_reference_config",
     "read_weights",
     "reference_state_dict",

@@ -6,93 +6,30 @@ the page *What the public code does* of the book lists them by fault number.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from radiodiff.config import (
-    AutoencoderLossConfig,
-    Config,
-    ConfigError,
-    DataConfig,
-    EdgesConfig,
-    EvaluateConfig,
-    TrainConfig,
-    apply_override,
-    nearest,
-)
-from radiodiff.data import Splits
-from radiodiff.diffusion import DiffusionConfig
-from radiodiff.models import AutoencoderConfig, SwinConfig, UNetConfig
+from radiodiff.config import Config, TrainingConfig
+from radiodiff.data import DataConfig, EdgesConfig
+from radiodiff.losses import AutoencoderLossConfig
+from radiodiff.reference.model import read_autoencoder, read_process, read_unet
+from radiodiff.reference.profiles import R24, R25, Profile
+from radiodiff.reference.section import ELSEWHERE, IGNORED, NO_LOSS, UNKNOWN, Section
+from radiodiff.sampler import SamplerConfig
+from radiodiff.settings import ConfigError, apply_override, nearest
 
-__all__ = [
-    "PROFILES",
-    "R24",
-    "R25",
-    "Profile",
-    "ReferenceRun",
-    "autoencoder_config",
-    "diffusion_config",
-    "read_reference_config",
-    "unet_config",
-]
+__all__ = ["ReferenceRun", "read_reference_config"]
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Profile:
-    """One of the two states of the public code, as values of our configuration."""
-
-    name: str
-    """``R24`` (December 2024) or ``R25`` (July 2025)."""
-    commit: str
-    """State of the public repository, ``UNIC-Lab/RadioDiff``."""
-    unet: UNetConfig
-    """Denoising network at full size."""
-    diffusion: DiffusionConfig
-    """Diffusion process and its loss."""
-    evaluate: EvaluateConfig
-    """Sampling of the test set."""
-    splits: Splits
-    """Which maps train and test."""
-
-
-_R24_UNET = UNetConfig(
-    fourier_filter="off",
-    relation_norm="batch",
-    scale_logits=False,
-    swin=SwinConfig(sticky_shift=True),
-)
-_R24_DIFFUSION = DiffusionConfig(drift_skip="reference", weighting="inverse_sqrt", latent_scale=0.3)
-_R24_EVALUATE = EvaluateConfig(schedule="reference", batch_size=1, seed=42)
-
-#: The release of December 2024.
-R24 = Profile("R24", "e19b1d9", _R24_UNET, _R24_DIFFUSION, _R24_EVALUATE, "radiodiff-r24")
-#: The release of July 2025.
-R25 = Profile(
-    "R25",
-    "14c4a8c",
-    replace(_R24_UNET, fourier_filter="fixed"),
-    replace(_R24_DIFFUSION, weighting="exponential"),
-    replace(_R24_EVALUATE, seed=0, shared_noise=True),
-    "radiodiff-r25",
-)
-#: Both, by name.
-PROFILES = {profile.name: profile for profile in (R24, R25)}
-
 #: Clipping norm that equals clipping at 1 before a loss scale of 65536 is taken out (T11).
 _UNSCALED_CLIP_NORM = 1 / 65536
 
-_ENCODERS = {
-    "swin": "swin",
-    "resnet": "resnet101",
-    "effnet": "efficientnet_b7",
-    "vgg": "vgg16",
-}
 #: Radio maps of the public code as keys of our data section; with k² maps, the masks among the
 #: channels are not divided by 255 (X2).
 _DATA: dict[str, dict[str, Any]] = {
@@ -130,256 +67,6 @@ class ReferenceRun:
     """Milestone to go on from if there is one; 0 for none."""
     saves_state: bool
     """Whether milestones hold the averaged weights and the step too (``enable_resume``)."""
-
-
-_IGNORED = "without effect, as in the public code"
-_ELSEWHERE = "without effect here, where the command line says it"
-_UNKNOWN = "not known to the public code"
-
-
-class _Section:
-    """A mapping of the file that remembers which keys were asked for."""
-
-    def __init__(self, values: Any, path: str) -> None:
-        if not isinstance(values, Mapping):
-            raise ValueError(f"{path or 'the file'} must be a section of keys, got {values!r}")
-        self.values, self.path = values, path
-        self.used: set[str] = set()
-        self.unused: dict[str, str] = {}
-        self.sections: dict[str, _Section] = {}
-
-    def get(self, key: str, default: Any) -> Any:
-        """Return a value of the default's kind; the default where there is none."""
-        found = self.optional(key, type(default))
-        return default if found is None else found
-
-    def need(self, key: str, kind: type) -> Any:
-        """Return a value that has no default."""
-        found = self.optional(key, kind)
-        if found is None:
-            raise ValueError(f"{self._full(key)} is missing and has no default")
-        return found
-
-    def optional(self, key: str, kind: type) -> Any:
-        """Return a value of a kind, or ``None``."""
-        self.used.add(key)
-        value = self.values.get(key)
-        return None if value is None else self._as(kind, key, value)
-
-    def pair(self, key: str, default: list[int]) -> tuple[int, int]:
-        """Return two integers, rows and columns."""
-        value = self.get(key, default)
-        if len(value) != 2 or not all(type(side) is int for side in value):
-            raise ValueError(f"{self._full(key)} must be two integers, got {value!r}")
-        return value[0], value[1]
-
-    def pairs(self, key: str, default: list[list[int]]) -> tuple[tuple[int, int], ...]:
-        """Return a list of pairs of integers."""
-        value = self.get(key, default)
-        each = _Section(dict(enumerate(value)), self._full(key))
-        return tuple(each.pair(place, []) for place in each.values)
-
-    def _as(self, kind: type, key: str, value: Any) -> Any:
-        """Return a value if it is of a kind; PyYAML reads 5e-5 as text."""
-        try:
-            if kind is float and not isinstance(value, bool):
-                return float(value)
-        except (TypeError, ValueError):
-            pass
-        else:
-            if isinstance(value, kind) and (kind is not int or not isinstance(value, bool)):
-                return value
-        raise ValueError(f"{self._full(key)} must be {kind.__name__}, got {value!r}")
-
-    def expect(self, key: str, only: Any, why: str) -> None:
-        """Refuse another value than the one that is supported; absent is fine."""
-        value = self.optional(key, object)
-        if value is not None and value != only:
-            raise ValueError(f"{self._full(key)} must be {only!r}: {why}; got {value!r}")
-
-    def section(self, key: str, *, required: bool = True) -> "_Section":
-        """Return a nested section."""
-        self.used.add(key)
-        value = self.values.get(key)
-        if value is None and required:
-            raise ValueError(f"section {self._full(key)} is missing")
-        if key not in self.sections:
-            self.sections[key] = _Section({} if value is None else value, self._full(key))
-        return self.sections[key]
-
-    def ignore(self, *keys: str, why: str = _IGNORED) -> None:
-        """Note keys that have no effect: in the public code, or here."""
-        self.unused |= dict.fromkeys(keys, why)
-
-    def leftovers(self) -> Iterator[tuple[str, str]]:
-        """Yield the full key of what was not read, and why."""
-        for key in self.values:
-            if key not in self.used:
-                yield self._full(key), self.unused.get(key, _UNKNOWN)
-        for section in self.sections.values():
-            yield from section.leftovers()
-
-    def known(self) -> Iterator[str]:
-        """Yield every key the public code reads."""
-        for key in sorted(self.used):
-            yield self._full(key)
-        for section in self.sections.values():
-            yield from section.known()
-
-    def _full(self, key: str) -> str:
-        return f"{self.path}.{key}" if self.path else key
-
-
-def autoencoder_config(first_stage: Mapping[str, Any]) -> AutoencoderConfig:
-    """Return the size of the autoencoder that a ``first_stage`` section describes.
-
-    Args:
-        first_stage: ``embed_dim`` and ``ddconfig`` in the public code's own terms.
-
-    Raises:
-        ValueError: If a key is missing, or asks for what no published configuration has.
-    """
-    return _autoencoder(_Section(first_stage, "first_stage"))
-
-
-def _autoencoder(section: _Section) -> AutoencoderConfig:
-    """Read ``embed_dim`` and ``ddconfig``."""
-    sizes = section.section("ddconfig")
-    latent_channels = sizes.need("z_channels", int)
-    if section.need("embed_dim", int) != latent_channels:
-        raise ValueError(
-            f"embed_dim and z_channels must agree, got {section.need('embed_dim', int)} and "
-            f"{latent_channels}"
-        )
-    in_channels = sizes.need("in_channels", int)
-    sizes.expect("double_z", True, "the posterior has a variance")
-    sizes.expect("out_ch", in_channels, "the decoder returns what the encoder takes")
-    sizes.expect("attn_resolutions", [], "attention is in the middle block only")
-    sizes.expect("dropout", 0.0, "the published autoencoder has none")
-    sizes.ignore("resolution")  # printed only
-    return AutoencoderConfig(
-        in_channels=in_channels,
-        latent_channels=latent_channels,
-        width=sizes.need("ch", int),
-        multipliers=tuple(sizes.need("ch_mult", list)),
-        blocks=sizes.need("num_res_blocks", int),
-    )
-
-
-def unet_config(
-    unet: Mapping[str, Any], profile: Profile, *, swin: Mapping[str, Any] | None = None
-) -> UNetConfig:
-    """Return the U-Net that a ``unet`` section describes under a profile.
-
-    Args:
-        unet: The section in the public code's own terms.
-        profile: ``R24`` or ``R25``.
-        swin: Another size of the Swin encoder (``embed_dim``, ``depths``, ``num_heads``,
-            ``window_size``, ``mlp_ratio``) than Swin-B, which the public code always takes. It
-            owns no classifier tail.
-
-    Raises:
-        ValueError: If a key is missing or has an unknown value.
-    """
-    return _unet(_Section(unet, "unet"), profile, swin)
-
-
-def _unet(section: _Section, profile: Profile, swin: Mapping[str, Any] | None) -> UNetConfig:
-    """Read the ``unet`` section."""
-    encoder = section.need("cond_net", str)
-    if encoder not in _ENCODERS:
-        raise ValueError(f"unet.cond_net must be one of {', '.join(_ENCODERS)}, got {encoder!r}")
-    section.expect("out_mul", 1, "each head returns a latent")
-    section.expect("learned_variance", False, "the variance is known")
-    section.expect("self_condition", False, "the published U-Net has none")
-    section.expect("cond_pe", False, "the position code it creates is never used")
-    section.ignore("cond_in_dim", "cond_dim", "cond_dim_mults", "num_pos_feats")
-    section.ignore("cond_feature_size", "note")
-    section.get("without_pretrain", False)
-    height, width = section.pair("input_size", [80, 80])
-    if profile is R24:
-        section.ignore("DPMCARK")
-    sizes = profile.unet.swin
-    if swin:
-        other = _Section(swin, "swin")
-        sizes = replace(
-            sizes,
-            width=other.need("embed_dim", int),
-            depths=tuple(other.need("depths", list)),
-            heads=tuple(other.need("num_heads", list)),
-            window=other.pair("window_size", [7, 7])[0],
-            mlp_ratio=other.get("mlp_ratio", 4.0),
-            classifier_tail=False,
-        )
-    windows = [
-        section.pairs(key, [[8, 8], [4, 4], [2, 2], [1, 1]])
-        for key in ("window_sizes1", "window_sizes2")
-    ]
-    return replace(
-        profile.unet,
-        latent_channels=section.get("channels", 3),
-        width=section.need("dim", int),
-        multipliers=tuple(section.get("dim_mults", [1, 2, 4, 4])),
-        encoder=_ENCODERS[encoder],
-        swin=sizes,
-        condition_mix_inputs=5 if profile is R25 and section.get("DPMCARK", False) else 0,
-        freeze_encoder=section.get("fix_bb", True),
-        condition_windows=windows[0],
-        feature_windows=windows[1],
-        fourier_scale=section.get("fourier_scale", 16.0),
-        filter_size=(height // 8 - 2, width // 8 - 2),
-    )
-
-
-def diffusion_config(model: Mapping[str, Any], profile: Profile) -> DiffusionConfig:
-    """Return the diffusion that a ``model`` section describes under a profile.
-
-    Args:
-        model: ``eps``, ``loss_type``, ``use_l1``, ``weighting_loss``, ``scale_factor`` and the
-            like; what is absent has the public code's default.
-        profile: ``R24`` or ``R25``.
-
-    Raises:
-        ValueError: If a value is unknown.
-    """
-    return _diffusion(_Section(model, "model"), profile, first_batch=1)
-
-
-def _diffusion(section: _Section, profile: Profile, *, first_batch: int) -> DiffusionConfig:
-    """Read what the ``model`` section says about process and loss."""
-    section.expect("start_dist", "normal", "uniform noise is not what the SDE ends in")
-    loss_type = section.get("loss_type", "l2")
-    if loss_type not in ("l1", "l2"):
-        raise ValueError(f"model.loss_type must be l1 or l2, got {loss_type!r}")
-    both = section.get("use_l1", True)
-    error = "absolute" if loss_type == "l1" else "both" if both else "squared"
-    weighting = profile.diffusion.weighting
-    if profile is R24:
-        section.ignore("weighting_loss")
-    elif not section.get("weighting_loss", False):
-        weighting = "uniform"
-    softsign = section.get("scale_by_softsign", False)
-    scale: float | None = section.get("scale_factor", 1.0)
-    by_std = section.get("scale_by_std", True)
-    keep = section.get("default_scale", False)
-    if not by_std:
-        scale = 1.0
-    elif not keep:
-        if scale != 1 and not softsign:
-            raise ValueError(
-                "model.scale_factor must be 1 unless default_scale is true: the factor is then "
-                f"measured on the first batch; got {scale:g}"
-            )
-        scale = None
-    return replace(
-        profile.diffusion,
-        t_min=section.get("eps", 1e-4),
-        weighting=weighting,
-        error=error,
-        latent_scaling="softsign" if softsign else "factor",
-        latent_scale=1.0 if softsign else scale,
-        latent_scale_maps=first_batch,
-    )
 
 
 def read_reference_config(
@@ -420,7 +107,7 @@ def read_reference_config(
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     try:
-        root = _Section(values, "")
+        root = Section(values, "")
         for item in overrides:
             apply_override(values, item)
         model = root.section("model")
@@ -435,16 +122,20 @@ def read_reference_config(
         if is_diffusion:
             run = _diffusion_run(path, root, model, profile, data_root, encoder_weights)
         else:
-            if not for_training:  # weights are read, no loss is computed
-                model.section("lossconfig").values |= {"perceptual_weight": 0.0}
+            if for_training:
+                _expect_published_loss(model)
+            else:
+                loss = model.section("lossconfig")
+                loss.ignore(*loss.values, why=NO_LOSS)
+                loss.values |= {"perceptual_weight": 0.0}
             run = _autoencoder_run(path, root, model, profile, data_root, perceptual_weights)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
     if for_training and run.stage == "diffusion" and not run.config.condition_fits:
         raise ConfigError(
             f"{path}: data.name {root.section('data').get('name', 'radio')} gives "
-            f"{run.config.data.condition_channels} condition channels, the network takes "
-            f"{run.config.unet.condition_inputs}: model.unet.DPMCARK must be true for data.name "
+            f"{len(run.config.data.channels)} condition channels, the network takes "
+            f"{run.config.network.condition_inputs}: model.unet.DPMCARK must be true for data.name "
             "DPMCARK and for no other"
         )
     _log_leftovers(path, root)
@@ -453,36 +144,35 @@ def read_reference_config(
 
 def _diffusion_run(
     path: Path,
-    root: _Section,
-    model: _Section,
+    root: Section,
+    model: Section,
     profile: Profile,
     data_root: str,
     encoder_weights: str | None,
 ) -> ReferenceRun:
     """Read a file that trains (or samples) the latent diffusion."""
-    model.expect("model_type", "const_sde", "this is the SDE of the published configurations")
-    names, name = ("cond_unet", "cond_unet_8bit"), model.get("model_name", "cond_unet")
-    if name not in names:
-        raise ValueError(f"model.model_name must be one of {names}, got {name}")
-    inputs = model.get("input_keys", ["image", "cond"])
-    if "image" not in inputs:
-        raise ValueError(f"model.input_keys must contain 'image', got {inputs!r}")
-    model.ignore("timesteps", "train_sample", "objective", "perceptual_weight", "image_size")
-    model.ignore("use_disloss", "input_keys")  # use_disloss: logged only (D4)
+    _check_model(model)
     first_stage = model.section("first_stage")
     first_stage.ignore("lossconfig")  # a frozen first stage has no loss
+    autoencoder = read_autoencoder(first_stage)
     unet = model.section("unet")
+    if unet.get("channels", 3) != autoencoder.latent_channels:
+        raise ValueError(
+            f"model.unet.channels must be the first stage's embed_dim, "
+            f"{autoencoder.latent_channels}, got {unet.get('channels', 3)}"
+        )
     data = root.section("data")
     trainer = root.section("trainer", required=False)
     batch_size = data.need("batch_size", int) if trainer.values else data.get("batch_size", 1)
+    sampling = root.section("sampler", required=False)
     config = Config(
         name=path.stem,
         autoencoder_loss=AutoencoderLossConfig(perceptual_weight=0.0),
         data=_data(data, profile, data_root, model, "image_size"),
-        autoencoder=_autoencoder(first_stage),
-        unet=_unet(unet, profile, model.optional("swin", dict)),
-        diffusion=_diffusion(model, profile, first_batch=batch_size),
-        train=_training(
+        autoencoder=autoencoder,
+        network=read_unet(unet, profile, model.optional("swin", dict)),
+        process=read_process(model, profile, first_batch=batch_size),
+        training=_training(
             trainer,
             batch_size=batch_size,
             accumulation=trainer.get("gradient_accumulate_every", 1),
@@ -494,18 +184,11 @@ def _diffusion_run(
             sample_before=trainer.get("test_before", True),
             clips=True,
         ),
-        evaluate=_evaluation(root.section("sampler", required=False), model, profile),
+        sampler=_sampler(sampling, model, profile),
+        evaluate=replace(profile.evaluate, batch_size=sampling.get("batch_size", 1)),
         encoder_weights_file=encoder_weights,
     )
-    if profile is R24:
-        initial = model.optional("ckpt_path", str)
-        unet_only = model.get("only_model", False)
-        if model.get("ignore_keys", []):
-            raise ValueError("model.ignore_keys must be empty: weights are loaded whole or not")
-    else:
-        model.ignore("ckpt_path", "only_model", "ignore_keys")
-        initial = root.section("finetune", required=False).optional("ckpt_path", str)
-        unet_only = False
+    initial, unet_only = _initial_weights(root, model, profile)
     return ReferenceRun(
         stage="diffusion",
         profile=profile,
@@ -519,25 +202,39 @@ def _diffusion_run(
     )
 
 
+def _check_model(model: Section) -> None:
+    """Refuse models of another kind; note the keys that no model of this kind heeds."""
+    model.expect("model_type", "const_sde", "this is the SDE of the published configurations")
+    names, name = ("cond_unet", "cond_unet_8bit"), model.get("model_name", "cond_unet")
+    if name not in names:
+        raise ValueError(f"model.model_name must be one of {names}, got {name}")
+    inputs = model.get("input_keys", ["image", "cond"])
+    if "image" not in inputs:
+        raise ValueError(f"model.input_keys must contain 'image', got {inputs!r}")
+    model.ignore("timesteps", "train_sample", "objective", "perceptual_weight", "image_size")
+    model.ignore("use_disloss", "input_keys")  # use_disloss: logged only (D4)
+
+
+def _initial_weights(root: Section, model: Section, profile: Profile) -> tuple[str | None, bool]:
+    """Return the file that a second stage starts from, and whether for its U-Net alone."""
+    if profile is R25:
+        model.ignore("ckpt_path", "only_model", "ignore_keys")
+        return root.section("finetune", required=False).optional("ckpt_path", str), False
+    if model.get("ignore_keys", []):
+        raise ValueError("model.ignore_keys must be empty: weights are loaded whole or not")
+    return model.optional("ckpt_path", str), model.get("only_model", False)
+
+
 def _autoencoder_run(
     path: Path,
-    root: _Section,
-    model: _Section,
+    root: Section,
+    model: Section,
     profile: Profile,
     data_root: str,
     perceptual_weights: str | None,
 ) -> ReferenceRun:
     """Read a file that trains the first stage."""
-    autoencoder = _autoencoder(model)
-    loss = model.section("lossconfig")
-    loss.ignore("pixelloss_weight")
-    loss.expect("logvar_init", 0.0, "the log-variance is never trained, and 0 as published")
-    loss.expect("disc_in_channels", autoencoder.in_channels, "the discriminator sees the map")
-    loss.expect("disc_num_layers", 3, "the published discriminator has three")
-    loss.expect("disc_factor", 1.0, "disc_weight says the same")
-    loss.expect("disc_loss", "hinge", "the published loss")
-    loss.expect("use_actnorm", False, "the published discriminator has batch norms")
-    loss.expect("disc_conditional", False, "the published discriminator sees the map alone")
+    autoencoder = read_autoencoder(model)
     data = root.section("data")
     trainer = root.section("trainer", required=False)
     trainer.expect(
@@ -566,19 +263,13 @@ def _autoencoder_run(
         )
     config = Config(
         name=path.stem,
-        autoencoder_loss=AutoencoderLossConfig(
-            kl_weight=loss.get("kl_weight", 1.0),
-            perceptual_weight=loss.get("perceptual_weight", 1.0),
-            perceptual_weights_file=perceptual_weights,
-            discriminator_weight=loss.get("disc_weight", 1.0),
-            discriminator_start=loss.need("disc_start", int),
-            train_idle_discriminator=True,
-        ),
+        autoencoder_loss=_loss(model.section("lossconfig"), perceptual_weights),
         data=_data(data, profile, data_root, model.section("ddconfig"), "resolution"),
         autoencoder=autoencoder,
-        train_autoencoder=training,
-        unet=replace(profile.unet, latent_channels=autoencoder.latent_channels),
-        diffusion=profile.diffusion,
+        autoencoder_training=training,
+        network=replace(profile.network, latent_channels=autoencoder.latent_channels),
+        process=profile.process,
+        sampler=profile.sampler,
         evaluate=profile.evaluate,
     )
     return ReferenceRun(
@@ -594,12 +285,42 @@ def _autoencoder_run(
     )
 
 
+def _expect_published_loss(model: Section) -> None:
+    """Refuse losses that we do not compute, before a first stage is trained on one."""
+    sizes, loss = model.section("ddconfig"), model.section("lossconfig")
+    channels = sizes.need("in_channels", int)
+    sizes.expect("out_ch", channels, "the discriminator compares what is returned with what came")
+    loss.expect("disc_in_channels", channels, "the discriminator sees the map")
+    for key, only, why in (
+        ("logvar_init", 0.0, "the log-variance is never trained, and 0 as published"),
+        ("disc_num_layers", 3, "the published discriminator has three"),
+        ("disc_factor", 1.0, "disc_weight says the same"),
+        ("disc_loss", "hinge", "the published loss"),
+        ("use_actnorm", False, "the published discriminator has batch norms"),
+        ("disc_conditional", False, "the published discriminator sees the map alone"),
+    ):
+        loss.expect(key, only, why)
+
+
+def _loss(section: Section, perceptual_weights: str | None) -> AutoencoderLossConfig:
+    """Read the ``lossconfig`` section."""
+    section.ignore("pixelloss_weight")
+    return AutoencoderLossConfig(
+        kl_weight=section.get("kl_weight", 1.0),
+        perceptual_weight=section.get("perceptual_weight", 1.0),
+        perceptual_weights_file=perceptual_weights,
+        discriminator_weight=section.get("disc_weight", 1.0),
+        discriminator_start=section.need("disc_start", int),
+        train_idle_discriminator=True,
+    )
+
+
 def _data(
-    section: _Section, profile: Profile, root: str, sizes: _Section, size_key: str
+    section: Section, profile: Profile, root: str, sizes: Section, size_key: str
 ) -> DataConfig:
     """Read the ``data`` section; ``sizes`` has the crops of edge data under ``size_key``."""
     name = section.get("name", "radio")
-    section.ignore("img_folder", why=_ELSEWHERE)
+    section.ignore("img_folder", why=ELSEWHERE)
     section.ignore("augment_horizontal_flip", "split", "img_size", "crop_type")  # edge data only
     workers = section.get("num_workers", 2)
     if profile is R25:
@@ -632,10 +353,10 @@ def _data(
     return DataConfig(root=root, splits=splits, workers=workers, **_DATA[name])
 
 
-def _training(section: _Section, *, clips: bool, **fixed: Any) -> TrainConfig:
+def _training(section: Section, *, clips: bool, **fixed: Any) -> TrainingConfig:
     """Read what both trainers share; a file for sampling alone has no such section."""
     if not section.values:
-        return TrainConfig(batch_size=fixed["batch_size"])
+        return TrainingConfig(batch_size=fixed["batch_size"])
     fp16, amp = section.get("fp16", False), section.get("amp", False)
     clip_norm = 1.0 if clips else None  # the first stage clips after it has stepped (V1)
     if clips and fp16 and not amp:
@@ -645,8 +366,8 @@ def _training(section: _Section, *, clips: bool, **fixed: Any) -> TrainConfig:
             "that are still scaled (T11), so clip_norm is 1 / 65536"
         )
     every = section.need("save_and_sample_every", int)
-    section.ignore("results_folder", why=_ELSEWHERE)
-    return TrainConfig(
+    section.ignore("results_folder", why=ELSEWHERE)
+    return TrainingConfig(
         max_steps=section.need("train_num_steps", int),
         learning_rate=section.need("lr", float),
         min_learning_rate=section.need("min_lr", float),
@@ -660,7 +381,7 @@ def _training(section: _Section, *, clips: bool, **fixed: Any) -> TrainConfig:
     )
 
 
-def _evaluation(section: _Section, model: _Section, profile: Profile) -> EvaluateConfig:
+def _sampler(section: Section, model: Section, profile: Profile) -> SamplerConfig:
     """Read the ``sampler`` section."""
     window = stride = None
     if section.values:
@@ -673,24 +394,23 @@ def _evaluation(section: _Section, model: _Section, profile: Profile) -> Evaluat
         window = section.pair("crop_size", [256, 256])
         stride = section.pair("stride", [256, 256])
     section.ignore("sample_num")
-    section.ignore("use_ema", "save_folder", "ckpt_path", "target_path", why=_ELSEWHERE)
-    section.ignore("use_fp16", "use_timer", "warm_up_steps", "inference_stop_idx", why=_ELSEWHERE)
+    section.ignore("use_ema", "save_folder", "ckpt_path", "target_path", why=ELSEWHERE)
+    section.ignore("use_fp16", "use_timer", "warm_up_steps", "inference_stop_idx", why=ELSEWHERE)
     return replace(
-        profile.evaluate,
+        profile.sampler,
         steps=model.get("sampling_timesteps", 1),
-        batch_size=section.get("batch_size", 1),
         window=window,
         stride=stride,
     )
 
 
-def _log_leftovers(path: Path, root: _Section) -> None:
+def _log_leftovers(path: Path, root: Section) -> None:
     """Name each key that has no effect, once."""
     known = list(root.known())
-    found: dict[str, list[str]] = {_IGNORED: [], _ELSEWHERE: [], _UNKNOWN: []}
+    found: dict[str, list[str]] = {IGNORED: [], ELSEWHERE: [], NO_LOSS: [], UNKNOWN: []}
     for key, why in root.leftovers():
-        found[why].append(key + (nearest(key, known) if why == _UNKNOWN else ""))
+        found[why].append(key + (nearest(key, known) if why == UNKNOWN else ""))
     for why, keys in found.items():
         if keys:
-            level = logging.WARNING if why == _UNKNOWN else logging.INFO
+            level = logging.WARNING if why == UNKNOWN else logging.INFO
             logger.log(level, "%s: %s: %s", path, why, ", ".join(keys))

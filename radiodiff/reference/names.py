@@ -14,7 +14,11 @@ __all__ = ["Names", "autoencoder_names", "unet_names"]
 
 # Parts of a block: theirs to ours. Parts that are called the same are not listed.
 _AUTOENCODER_BLOCK = {"nin_shortcut": "shortcut"}
-_AUTOENCODER_ATTENTION = {"q": "query", "k": "key", "v": "value", "proj_out": "projection"}
+_AUTOENCODER_ATTENTION = {
+    "softmax": {"q": "query", "k": "key", "v": "value", "proj_out": "projection"},
+    "linear": {"to_qkv": "qkv", "to_out": "projection"},
+    "none": {},
+}
 _RESIDUAL_BLOCK = {
     "mlp.1": "time_projection",
     "block1.proj": "conv1",
@@ -97,7 +101,8 @@ def autoencoder_names(config: AutoencoderConfig) -> Names:
                     yield from _block(theirs, ours, _AUTOENCODER_BLOCK, itself=True)
                 yield f"{side}.{way}.{i}.{way}sample", f"{side}.levels.{i}.resample"
             for place, name in enumerate(("block_1", "attn_1", "block_2")):
-                parts = _AUTOENCODER_ATTENTION if name == "attn_1" else _AUTOENCODER_BLOCK
+                attention = _AUTOENCODER_ATTENTION[config.attention]
+                parts = attention if name == "attn_1" else _AUTOENCODER_BLOCK
                 theirs, ours = f"{side}.mid.{name}", f"{side}.middle.{place}"
                 yield from _block(theirs, ours, parts, itself=True)
 

@@ -1,12 +1,12 @@
 """Checkpoints of the public RadioDiff code as run folders of ours, and back."""
 
+import functools
 import json
 import logging
 import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from radiodiff.checkpoint import save_tensors, sha256, write_atomically
+from radiodiff.checkpoint import save_tensors
 from radiodiff.config import Config, load_config, save_config
+from radiodiff.files import rename_folder, sha256, write_atomically
 from radiodiff.losses import LPIPS_CHANNELS
 from radiodiff.models import (
     AutoencoderKL,
@@ -24,7 +25,8 @@ from radiodiff.models import (
     VGG16Features,
     parameter_count,
 )
-from radiodiff.reference.config import R24, R25, Profile, ReferenceRun, read_reference_config
+from radiodiff.reference.config import ReferenceRun, read_reference_config
+from radiodiff.reference.profiles import R24, R25, Profile
 from radiodiff.reference.weights import (
     AUTOENCODER_PREFIX,
     UNET_PREFIX,
@@ -33,6 +35,7 @@ from radiodiff.reference.weights import (
     reference_state_dict,
     split_weights,
 )
+from radiodiff.runs.sessions import record_session
 
 __all__ = [
     "export_run",
@@ -49,10 +52,10 @@ _NOTE_FILE = "reference.json"
 
 #: Values of the switches that the public code has no counterpart for.
 _OURS_ALONE = {
-    ("diffusion", "drift_skip"): "corrected",
-    ("unet", "fourier_filter"): "size_free",
-    ("unet", "relation_norm"): "group",
-    ("unet", "scale_logits"): True,
+    ("process", "constant_sde", "drift_skip"): "corrected",
+    ("network", "fourier_filter"): "size_free",
+    ("network", "relation_norm"): "group",
+    ("network", "scale_logits"): True,
 }
 
 
@@ -104,30 +107,16 @@ def import_run(
     weights = split_weights(
         state,
         run.config.autoencoder,
-        run.config.unet if run.stage == "diffusion" else None,
+        run.config.network if run.stage == "diffusion" else None,
     )
-    config = run.config
-    factor = weights.scale_factor
-    diffusion = config.diffusion
-    if factor is not None and diffusion.latent_scaling == "factor":
-        scale = diffusion.latent_scale
-        if scale is None or not math.isclose(scale, factor, rel_tol=1e-6):  # it is a float32
-            logger.info(
-                "latent scale %g of %s is used, not that of %s", factor, checkpoint, config_file
-            )
-            config = replace(config, diffusion=replace(diffusion, latent_scale=factor))
-    if run.stage == "diffusion" and config.diffusion.latent_scale is None:
-        raise ValueError(
-            f"{checkpoint} holds no scale_factor, and {config_file} has it measured: set "
-            "model.scale_factor and model.default_scale: true"
-        )
+    config = _with_scale_of_weights(run, weights, checkpoint, config_file)
     temporary = run_dir.with_name(run_dir.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     save_config(config, temporary / "config.yaml")
     save_reference_parts(weights, temporary)
     if weights.unet is not None:
         save_tensors(weights.unet, temporary / "diffusion.safetensors")
-        scale = {"latent_scale": config.diffusion.latent_scale}
+        scale = {"latent_scale": config.process.scale}
         write_atomically(temporary / "latents.json", json.dumps(scale))
     digest = sha256(Path(checkpoint))
     note = {
@@ -137,14 +126,31 @@ def import_run(
         "keys": weights.keys,
     }
     write_atomically(temporary / _NOTE_FILE, json.dumps(note, indent=1))
-    session = {
-        "commit": f"imported from {Path(checkpoint).name}, sha256 {digest[:16]}",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data_s": 0.0,
-    }
-    write_atomically(temporary / "sessions.json", json.dumps([session], indent=1))
-    temporary.rename(run_dir)
+    source = f"imported from {Path(checkpoint).name}, sha256 {digest[:16]}"
+    record_session(temporary, 0.0, commit=source)
+    rename_folder(temporary, run_dir)
     return replace(run, config=config)
+
+
+def _with_scale_of_weights(
+    run: ReferenceRun, weights: ReferenceWeights, checkpoint: Path, config_file: Path
+) -> Config:
+    """Return the configuration with the latent scale that the weights come with, if they do."""
+    config, factor = run.config, weights.scale_factor
+    process = config.process
+    if factor is not None and process.scaling == "factor":
+        scale = process.scale
+        if scale is None or not math.isclose(scale, factor, rel_tol=1e-6):  # it is a float32
+            logger.info(
+                "latent scale %g of %s is used, not that of %s", factor, checkpoint, config_file
+            )
+            config = replace(config, process=replace(process, scale=factor))
+    if run.stage == "diffusion" and config.process.scale is None:
+        raise ValueError(
+            f"{checkpoint} holds no scale_factor, and {config_file} has it measured: set "
+            "model.scale_factor and model.default_scale: true"
+        )
+    return config
 
 
 def _profile_of(state: Mapping[str, Tensor]) -> Profile | None:
@@ -199,9 +205,9 @@ def export_run(run_dir: Path, path: Path) -> int:
     if (run_dir / "diffusion.safetensors").is_file():
         unet = load_file(run_dir / "diffusion.safetensors")
         foreign = [
-            f"{section}.{key} {value}"
-            for (section, key), value in _OURS_ALONE.items()
-            if getattr(getattr(config, section), key) == value
+            f"{'.'.join(key)} {value}"
+            for key, value in _OURS_ALONE.items()
+            if functools.reduce(getattr, key, config) == value
         ]
         if foreign:
             raise ValueError(
@@ -246,7 +252,7 @@ def run_state_dict(
         unet,
         rest,
         autoencoder_config=config.autoencoder,
-        unet_config=config.unet if unet is not None else None,
+        unet_config=config.network if unet is not None else None,
         keys=keys,
     )
 
@@ -269,13 +275,13 @@ def parameter_counts(run: ReferenceRun) -> dict[str, int]:
         }
         if run.stage == "autoencoder":
             return counts
-        unet = UNet(config.unet)
-    mix = 18 if run.profile is R25 and not config.unet.condition_mix_inputs else 0
+        unet = UNet(config.network)
+    mix = 18 if run.profile is R25 and not config.network.condition_mix_inputs else 0
     encoder = parameter_count(unet.condition_encoder)
     counts["condition encoder"] = encoder
     counts["U-Net"] = parameter_count(unet) + mix
     counts["total"] = counts["first stage with its losses"] + counts["U-Net"]
     counts["trainable"] = counts["U-Net"] - unet.time_embedding.frequencies.numel()
-    if config.unet.freeze_encoder:
+    if config.network.freeze_encoder:
         counts["trainable"] -= encoder
     return counts

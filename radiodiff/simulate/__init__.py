@@ -1,7 +1,8 @@
 """Radio maps without a download: real and invented cities, and the dominant path through them.
 
-`city_tile` gives building outlines, `DominantPath` the path gain [dB] round them, and
-`simulate_dataset` a folder of maps in RadioMapSeer's layout.
+`city_tile` gives building outlines, `DominantPath` the path gain [dB] round them, `occlusion_m` the
+metres of building in a raster's lines of sight, and `simulate_dataset` a folder of maps in
+RadioMapSeer's layout.
 """
 
 from radiodiff.simulate.cars import car_loss_db, place_cars
@@ -15,6 +16,7 @@ from radiodiff.simulate.cities import (
     procedural_tile,
     rasterize,
 )
+from radiodiff.simulate.config import SimulateConfig
 from radiodiff.simulate.dataset import (
     VARIANTS,
     Variant,
@@ -23,12 +25,14 @@ from radiodiff.simulate.dataset import (
     simulate_outlines,
 )
 from radiodiff.simulate.dominant_path import DominantPath, DominantPathConstants, PathMap
+from radiodiff.simulate.occlusion import occlusion_m, raster_line_of_sight
 from radiodiff.simulate.outlines import (
     dataset_outlines,
     read_antennas,
     read_outlines,
     trace_outlines,
 )
+from radiodiff.simulate.raster import raster_gain_db, raster_ray_gain_db
 from radiodiff.simulate.ray_tracing import RayTracing, RayTracingConstants
 from radiodiff.simulate.visibility import line_of_sight_mask
 
@@ -42,6 +46,7 @@ __all__ = [
     "PathMap",
     "RayTracing",
     "RayTracingConstants",
+    "SimulateConfig",
     "Variant",
     "car_loss_db",
     "city_of_map",
@@ -49,9 +54,13 @@ __all__ = [
     "dataset_outlines",
     "line_of_sight_mask",
     "load_city",
+    "occlusion_m",
     "place_cars",
     "place_transmitters",
     "procedural_tile",
+    "raster_gain_db",
+    "raster_line_of_sight",
+    "raster_ray_gain_db",
     "rasterize",
     "read_antennas",
     "read_outlines",

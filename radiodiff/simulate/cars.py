@@ -17,6 +17,8 @@ import numpy as np
 import shapely
 from shapely import Polygon
 
+from radiodiff.simulate.grid import first_cell, length_inside
+
 __all__ = ["CAR_DB_PER_M", "CAR_SIZE_M", "car_loss_db", "place_cars"]
 
 #: Length and width of a car [m].
@@ -133,8 +135,7 @@ def car_loss_db(
     """Return what a straight path loses in the cars it crosses [dB] (eq. ``car-loss``).
 
     The path goes from cell to cell, and each length inside a cell of a car counts exactly; what
-    lies outside the raster is free. Source: J. Amanatides, A. Woo, *A Fast Voxel Traversal
-    Algorithm for Ray Tracing*, Eurographics 1987.
+    lies outside the raster is free.
 
     Args:
         car_mask: Cells inside cars, bool, shape ``(size, size)``, row 0 at the largest y.
@@ -145,30 +146,8 @@ def car_loss_db(
         y1: End of the path [m].
         db_per_m: Loss per metre inside a car [dB/m].
     """
-    size = car_mask.shape[0]
-    length = np.hypot(x1 - x0, y1 - y0)
-    if length == 0:
+    length_m = np.hypot(x1 - x0, y1 - y0)
+    if length_m == 0:
         return 0.0
-    ux, uy = (x1 - x0) / length, (y1 - y0) / length
-    col, up = int(np.floor(x0 / cell_size_m)), int(np.floor(y0 / cell_size_m))
-    # Distance to the next border between columns and between rows, and from one to the next.
-    next_x = next_y = step_x = step_y = np.inf
-    if ux != 0:
-        step_x = cell_size_m / abs(ux)
-        next_x = ((col + (ux > 0)) * cell_size_m - x0) / ux
-    if uy != 0:
-        step_y = cell_size_m / abs(uy)
-        next_y = ((up + (uy > 0)) * cell_size_m - y0) / uy
-    inside_m = at = 0.0
-    while at < length:
-        stop = min(next_x, next_y, length)
-        if 0 <= col < size and 0 <= up < size and car_mask[size - 1 - up, col]:
-            inside_m += stop - at
-        at = stop
-        if next_x < next_y:
-            next_x += step_x
-            col += 1 if ux > 0 else -1
-        else:
-            next_y += step_y
-            up += 1 if uy > 0 else -1
-    return db_per_m * inside_m
+    walk = first_cell(x0, y0, (x1 - x0) / length_m, (y1 - y0) / length_m, cell_size_m)
+    return db_per_m * length_inside(car_mask, walk, length_m, np.inf)

@@ -8,11 +8,9 @@ interruption changes a single byte.
 Source of the layout: C. Yapar et al., *Dataset of Pathloss and ToA Radio Maps*, arXiv:2212.11777.
 """
 
-import hashlib
 import io
 import json
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from PIL import Image
 from shapely import Polygon
 from shapely.geometry.polygon import orient
 
+from radiodiff.files import is_temporary, remove_temporaries, sha256, write_atomically
 from radiodiff.simulate.cars import CAR_DB_PER_M, place_cars
 from radiodiff.simulate.cities import (
     ATTRIBUTION,
@@ -320,14 +319,13 @@ def _open_folder(out: Path, parameters: _Parameters, commit: str) -> None:
                 f"{out} was begun with other parameters ({'; '.join(differing)}); repeat the call "
                 "with those, choose a new folder, or delete this one"
             )
-    elif out.exists() and not all(_is_temporary(p) for p in out.iterdir()):
+    elif out.exists() and not all(is_temporary(p) for p in out.iterdir()):
         raise FileExistsError(
             f"expected {out} to be a new or empty folder or one with {MANIFEST}, got a folder "
             "with other files; choose another folder"
         )
     _make_folders(out, parameters)
-    for stray in filter(_is_temporary, out.rglob("*")):
-        stray.unlink()
+    remove_temporaries(out)
     if not path.exists():
         _write(path, _json_bytes(manifest, indent=1))
 
@@ -430,7 +428,7 @@ def _write_digests(out: Path) -> None:
     folders = ("antenna", "gain", "png", "polygon")  # others may hold packs and caches
     files = [path for folder in folders for path in (out / folder).rglob("*") if path.is_file()]
     names = sorted(path.relative_to(out).as_posix() for path in [out / MANIFEST, *files])
-    lines = [f"{hashlib.sha256((out / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    lines = [f"{sha256(out / name)}  {name}\n" for name in names]
     _write(out / DIGESTS, "".join(lines).encode())
 
 
@@ -462,12 +460,5 @@ def _json_bytes(content: list | dict, indent: int | None = None) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file so that it is either complete or absent under its name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
-
-
-def _is_temporary(path: Path) -> bool:
-    """Whether a file is one that `_write` had not finished."""
-    return path.name.startswith(".") and path.suffix == ".tmp"
+    """Write one of the many files; after a crash the same call makes them again."""
+    write_atomically(path, content, use_fsync=False)

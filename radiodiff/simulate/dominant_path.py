@@ -18,12 +18,8 @@ import numpy as np
 from shapely import Polygon
 
 from radiodiff.simulate.cars import CAR_DB_PER_M, car_loss_db
-from radiodiff.simulate.roofs import (
-    Grid,
-    RoofEdges,
-    improve_over_roofs,
-    roof_edges,
-)
+from radiodiff.simulate.grid import WallGrid, wall_grid
+from radiodiff.simulate.roofs import RoofEdges, improve_over_roofs, roof_edges
 from radiodiff.simulate.tile import Tile
 from radiodiff.simulate.visibility import (
     CORNER_OFFSET_M,
@@ -32,7 +28,6 @@ from radiodiff.simulate.visibility import (
     is_visible,
     nearest_walls,
     visible_spans,
-    wall_grid,
 )
 from radiodiff.units import REFERENCE_LOSS_DB, line_of_sight_gain_db
 
@@ -140,14 +135,14 @@ class DominantPath(Tile):
         has_roofs = np.isfinite(self.constants.roof_height_m)
         self._roofs = self._look_at_roofs() if has_roofs else None
 
-    def _look_at_roofs(self) -> tuple[np.ndarray, Grid, np.ndarray, np.ndarray, RoofEdges]:
-        """Walls, their grid, outdoor cells, their centres, and the roof edges these see."""
+    def _look_at_roofs(self) -> tuple[WallGrid, np.ndarray, np.ndarray, RoofEdges]:
+        """Walls by cells, outdoor cells, their centres, and the roof edges these see."""
         walls = self._walls[:-4]  # without the sides of the tile
-        grid = (*wall_grid(walls, self.size, self.cell_size_m), self.size, self.cell_size_m)
+        grid = wall_grid(walls, self.size, self.cell_size_m)
         cells = np.argwhere(~self.building_mask)
         centers = np.stack([cells[:, 1] + 0.5, self.size - cells[:, 0] - 0.5], axis=1)
         centers *= self.cell_size_m
-        return walls, grid, cells, centers, roof_edges(walls, grid, centers)
+        return grid, cells, centers, roof_edges(grid, centers)
 
     def path_gain_db(self, transmitter_m: tuple[float, float]) -> np.ndarray:
         """Return the path gain [dB] of every cell centre, shape ``(size, size)``.
@@ -241,13 +236,13 @@ class DominantPath(Tile):
         """Lower losses where a path over the roofs is better; return where, bool."""
         if self._roofs is None:
             return np.zeros(loss_db.shape, dtype=bool)
-        walls, grid, cells, centers, cell_edges = self._roofs
-        source_edges = roof_edges(walls, grid, source[None])
+        grid, cells, centers, cell_edges = self._roofs
+        source_edges = roof_edges(grid, source[None])
         return improve_over_roofs(
             loss_db,
             cells,
             centers,
-            walls,
+            grid.walls,
             self.building_mask,
             self.cell_size_m,
             cell_edges,

@@ -18,10 +18,10 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from radiodiff.simulate.grid import WallGrid, first_cell, meet_wall, next_cell
+
 __all__ = ["RoofEdges", "improve_over_roofs", "roof_edges"]
 
-#: What `radiodiff.simulate.visibility.wall_grid` returns, cells along a side, their side [m].
-Grid = tuple[np.ndarray, np.ndarray, int, float]
 #: Directions in which cells and the transmitter look for roof edges; between two of them lie 5
 #: degrees. A multiple of eight, so that a turned or mirrored tile gives a turned or mirrored map.
 DIRECTIONS = 72
@@ -29,46 +29,21 @@ TURN_RAD = 2 * np.pi / DIRECTIONS
 
 
 @numba.njit(cache=True)
-def _cast(
-    walls: np.ndarray,
-    first: np.ndarray,
-    index: np.ndarray,
-    size: int,
-    cell_size_m: float,
-    x: float,
-    y: float,
-    cos: float,
-    sin: float,
-) -> tuple[int, float]:
+def _cast(grid: WallGrid, x: float, y: float, cos: float, sin: float) -> tuple[int, float]:
     """Return the first wall that a ray meets and its distance [m], or -1 and infinity."""
-    i, j = int(np.floor(x / cell_size_m)), int(np.floor(y / cell_size_m))
-    step_i, step_j = (1 if cos > 0 else -1), (1 if sin > 0 else -1)
-    delta_x = cell_size_m / abs(cos) if cos != 0 else np.inf
-    delta_y = cell_size_m / abs(sin) if sin != 0 else np.inf
-    next_x = ((i + (cos > 0)) * cell_size_m - x) / cos if cos != 0 else np.inf
-    next_y = ((j + (sin > 0)) * cell_size_m - y) / sin if sin != 0 else np.inf
+    size = grid.size
     found, nearest = -1, np.inf
-    while 0 <= i < size and 0 <= j < size:
-        cell = (size - 1 - j) * size + i
-        for k in range(first[cell], first[cell + 1]):
-            w = index[k]
-            ax, ay = walls[w, 0] - x, walls[w, 1] - y
-            dx, dy = walls[w, 2] - walls[w, 0], walls[w, 3] - walls[w, 1]
-            across = dx * sin - dy * cos
-            if across <= 0:  # parallel, or from behind
-                continue
-            distance = (dx * ay - dy * ax) / across
-            along = (cos * ay - sin * ax) / across
+    walk = first_cell(x, y, cos, sin, grid.cell_size_m)
+    while 0 <= walk.col < size and 0 <= walk.up < size:
+        cell = (size - 1 - walk.up) * size + walk.col
+        for k in range(grid.first_wall[cell], grid.first_wall[cell + 1]):
+            w = grid.wall_ids[k]
+            distance, along = meet_wall(grid.walls, w, x, y, cos, sin)
             if 0 < distance < nearest and -1e-12 <= along <= 1 + 1e-12:
                 found, nearest = w, distance
-        if nearest <= min(next_x, next_y) + 1e-9:
+        if nearest <= min(walk.next_x, walk.next_y) + 1e-9:
             break
-        if next_x < next_y:
-            i += step_i
-            next_x += delta_x
-        else:
-            j += step_j
-            next_y += delta_y
+        walk = next_cell(walk)
     return found, nearest
 
 
@@ -84,36 +59,28 @@ class RoofEdges(NamedTuple):
 
 
 @numba.njit(cache=True)
-def _look(
-    walls: np.ndarray,
-    grid: Grid,
-    points: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
+def _look(grid: WallGrid, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the first wall met from each point in each direction, and its distance [m]."""
-    first, index, size, cell_size_m = grid
     found = np.empty((len(points), DIRECTIONS), np.int32)
     distances = np.empty((len(points), DIRECTIONS), np.float32)
     for d in range(DIRECTIONS):
         angle = (d + 0.5) * TURN_RAD
         cos, sin = np.cos(angle), np.sin(angle)
         for p in range(len(points)):
-            found[p, d], distances[p, d] = _cast(
-                walls, first, index, size, cell_size_m, points[p, 0], points[p, 1], cos, sin
-            )
+            found[p, d], distances[p, d] = _cast(grid, points[p, 0], points[p, 1], cos, sin)
     return found, distances
 
 
-def roof_edges(walls: np.ndarray, grid: Grid, points: np.ndarray) -> RoofEdges:
+def roof_edges(grid: WallGrid, points: np.ndarray) -> RoofEdges:
     """Return the wall that is first met from each point in each of evenly spread directions.
 
     The k-th direction is ``(k + 0.5) 360 / DIRECTIONS`` degrees.
 
     Args:
-        walls: Segments [m] with the building on the left, shape ``(walls, 4)``.
-        grid: From `radiodiff.simulate.visibility.wall_grid`, cells along a side, their side [m].
+        grid: From `radiodiff.simulate.grid.wall_grid`.
         points: Positions ``(x, y)`` [m] on open ground, shape ``(n, 2)``.
     """
-    found, distances = _look(walls, grid, points)
+    found, distances = _look(grid, points)
     key = np.where(found < 0, np.inf, -distances)
     return RoofEdges(found, distances, np.argsort(key, axis=1, kind="stable").astype(np.uint8))
 

@@ -24,6 +24,7 @@ from shapely.geometry.polygon import orient
 
 __all__ = [
     "CORNER_OFFSET_M",
+    "CornerSpans",
     "Corners",
     "corner_spans",
     "find_corners",
@@ -32,13 +33,10 @@ __all__ = [
     "line_of_sight_mask",
     "nearest_walls",
     "visible_spans",
-    "wall_grid",
 ]
 
 #: Corners are looked at from this far in front of them [m].
 CORNER_OFFSET_M = 0.05
-#: Rounding that a wall may be off by where it passes from cell to cell [m].
-SLACK_M = 1e-6
 #: Corners that turn by less than this bend no path [rad]. Where a long wall turns by a few degrees
 #: it does hide what lies behind, so the limit must be small: at 1 mrad and 200 m of wall the
 #: hidden strip is as wide as the offset above.
@@ -54,6 +52,15 @@ class Corners(NamedTuple):
     """Unit vectors along the wall that ends in the corner, away from it, shape ``(n, 2)``."""
     forward: np.ndarray
     """Unit vectors along the wall that begins in the corner, away from it, shape ``(n, 2)``."""
+
+
+class CornerSpans(NamedTuple):
+    """Runs of cells that each corner sees, in compressed rows."""
+
+    first_span: np.ndarray
+    """Where the runs of each corner begin in the next field, shape ``(corners + 1,)``."""
+    spans: np.ndarray
+    """Runs as from `visible_spans`, shape ``(runs, 3)``."""
 
 
 def find_walls(geometry: BaseGeometry, extent_m: float) -> np.ndarray:
@@ -319,11 +326,14 @@ def visible_spans(
 @numba.njit(cache=True)
 def corner_spans(
     walls: np.ndarray, points: np.ndarray, size: int, cell_size_m: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the runs of cells visible from each corner, in compressed rows.
+) -> CornerSpans:
+    """Return the runs of cells visible from each corner.
 
-    Returns:
-        ``first_span``, shape ``(corners + 1,)``, and ``spans`` as in `visible_spans`.
+    Args:
+        walls: Segments from `find_walls`, shape ``(walls, 4)``.
+        points: Positions of the corners [m], shape ``(corners, 2)``.
+        size: Cells along each side of the tile.
+        cell_size_m: Side of a cell [m].
     """
     first_span = np.zeros(len(points) + 1, np.int64)
     spans = np.empty((4096, 3), np.int32)
@@ -335,50 +345,4 @@ def corner_spans(
         while begin + len(more) > len(spans):
             spans = np.concatenate((spans, np.empty_like(spans)))
         spans[begin : begin + len(more)] = more
-    return first_span, spans[: first_span[-1]].copy()
-
-
-@numba.njit(cache=True)
-def wall_grid(walls: np.ndarray, size: int, cell_size_m: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return which walls touch each cell, in compressed rows.
-
-    Args:
-        walls: Segments ``(x_0, y_0, x_1, y_1)`` [m] within the tile, shape ``(walls, 4)``.
-        size: Cells along each side of the tile.
-        cell_size_m: Side of a cell [m].
-
-    Returns:
-        ``first_wall``, shape ``(cells + 1,)``, and ``wall_ids``: walls that touch cell ``row *
-        size + col`` are ``wall_ids[first_wall[cell]:first_wall[cell + 1]]``.
-    """
-    first_wall = np.zeros(size * size + 1, np.int64)
-    wall_ids = np.zeros(0, np.int64)
-    for is_second_pass in (False, True):
-        for w in range(len(walls)):
-            ax, ay, bx, by = walls[w]
-            low_up = max(0, int((min(ay, by) - SLACK_M) / cell_size_m))
-            high_up = min(size - 1, int((max(ay, by) + SLACK_M) / cell_size_m))
-            for up in range(low_up, high_up + 1):
-                # Part of the wall that lies at the height of this row.
-                left, right = ax, bx
-                if by != ay:
-                    s = (up * cell_size_m - SLACK_M - ay) / (by - ay)
-                    t = ((up + 1) * cell_size_m + SLACK_M - ay) / (by - ay)
-                    left = ax + min(max(s, 0.0), 1.0) * (bx - ax)
-                    right = ax + min(max(t, 0.0), 1.0) * (bx - ax)
-                low_col = max(0, int((min(left, right) - SLACK_M) / cell_size_m))
-                high_col = min(size - 1, int((max(left, right) + SLACK_M) / cell_size_m))
-                for col in range(low_col, high_col + 1):
-                    cell = (size - 1 - up) * size + col
-                    if is_second_pass:
-                        wall_ids[first_wall[cell]] = w
-                        first_wall[cell] += 1
-                    else:
-                        first_wall[cell + 1] += 1
-        if not is_second_pass:
-            first_wall = np.cumsum(first_wall)
-            wall_ids = np.empty(first_wall[-1], np.int64)
-    # The second pass moved every begin to the end of its cell, which is the begin of the next.
-    first_wall[1:] = first_wall[:-1].copy()
-    first_wall[0] = 0
-    return first_wall, wall_ids
+    return CornerSpans(first_span, spans[: first_span[-1]].copy())

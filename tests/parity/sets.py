@@ -17,12 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
-from radiodiff import tasks
-from radiodiff.config import AutoencoderLossConfig, Config
+from radiodiff.config import Config
 from radiodiff.data import RadioMapSample
-from radiodiff.diffusion import ConstantSDE, Prediction, diffusion_loss, predict
 from radiodiff.ema import EMA
-from radiodiff.losses import PerceptualLoss, adaptive_weight, generator_loss
+from radiodiff.losses import AutoencoderLossConfig, PerceptualLoss, adaptive_weight, generator_loss
 from radiodiff.models import (
     AutoencoderConfig,
     AutoencoderKL,
@@ -30,20 +28,22 @@ from radiodiff.models import (
     FourierFilter,
     UNet,
 )
-from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.predictors.pipeline import RadioDiffPipeline
+from radiodiff.processes import ConstantSDE, Prediction, constant_sde
 from radiodiff.reference import (
     Names,
     autoencoder_config,
     autoencoder_names,
     autoencoder_state_dict,
-    diffusion_config,
+    process_config,
     unet_config,
     unet_names,
     unet_state_dict,
 )
 from radiodiff.sampler import reference_schedule, sample
-from radiodiff.tasks import AutoencoderTask, DiffusionTask
+from radiodiff.tasks import AutoencoderTask, GenerativeTask
 from tests.parity.vectors import Answer, VectorSet, recipe
+from tests.processes.direct import DirectSDE
 
 Answers = Iterator[tuple[str, Tensor | Answer]]
 
@@ -61,7 +61,7 @@ def sde(vectors: VectorSet) -> Answers:
     length, step_noise = vectors.input("s"), vectors.input("eps")
     prediction = Prediction(vectors.input("C_pred"), vectors.input("noise_pred"))
     x_t = process.perturb(x_0, noise, t)
-    estimate = process.predict_x_0(x_t, prediction, t)
+    estimate = process.x_0(x_t, prediction, t=t)
     yield "x_t", x_t
     yield "x0_from_xt", estimate
     for name, drift in (("xtms", prediction.drift), ("xtms_corrected", -estimate)):
@@ -76,25 +76,26 @@ def sde(vectors: VectorSet) -> Answers:
             for i in range(len(t))
         ]
         yield name, torch.cat(steps)
-    yield "t_of_u", process.times(vectors.input("u"))
+    yield "t_of_u", process.training_times(vectors.input("u"))
 
     names = vectors.entry["loss_rows"]
     variants = []
     for name in names:
         kind, weighted, both = re.fullmatch("(l1|l2)(_weighted)?(_plus_l1_halved)?", name).groups()
         section = {"loss_type": kind, "weighting_loss": bool(weighted), "use_l1": bool(both)}
-        variants.append(diffusion_config(vectors.config | section, vectors.folder.profile))
-    per_map = [diffusion_loss(prediction, x_0, noise, t, variant) for variant in variants]
+        process = process_config(vectors.config | section, vectors.folder.profile)
+        variants.append(process.constant_sde)
+    per_map = [variant.regression_loss(prediction, x_0, noise, t) for variant in variants]
     rows = [torch.cat([row, row.mean()[None]]) for row in per_map]
     yield "losses", Answer(torch.stack(rows), labels=names)
     leaves = Prediction(*(p.clone().requires_grad_() for p in prediction))
-    diffusion_loss(leaves, x_0, noise, t, variants[0]).mean().backward()
+    variants[0].regression_loss(leaves, x_0, noise, t).mean().backward()
     yield "grad_C_pred", leaves.drift.grad
     yield "grad_noise_pred", leaves.noise.grad
     # The drift's target: where the gradient 2 (drift - target) / n of a plain square points from.
     plain = replace(variants[0], weighting="uniform", error="squared")
     drift = prediction.drift.clone().requires_grad_()
-    diffusion_loss(Prediction(drift, prediction.noise), x_0, noise, t, plain).sum().backward()
+    plain.regression_loss(Prediction(drift, prediction.noise), x_0, noise, t).sum().backward()
     yield "C_target", prediction.drift - drift.grad * x_0[0].numel() / 2
 
 
@@ -124,7 +125,8 @@ def sampler(vectors: VectorSet) -> Answers:
         generator = torch.Generator().manual_seed(0)
         is_stored = f"{name}/init" in vectors.arrays
         result = sample(
-            lambda x_t, t: Prediction(head("A", x_t, t), head("B", x_t, t)),
+            DirectSDE(),
+            lambda x_t, t: (head("A", x_t, t), head("B", x_t, t)),
             schedule,
             vectors.input(f"{name}/init")
             if is_stored
@@ -200,9 +202,7 @@ def unet(vectors: VectorSet) -> Answers:
         with recording(network, inner) as seen:
             features = network.encode_condition(condition)
             heads = network(x_t, t, features)
-        drift, noise = predict(
-            heads, x_t, t, drift_skip=vectors.folder.profile.diffusion.drift_skip
-        )
+        drift, noise = vectors.folder.profile.process.constant_sde.predict(heads, x_t, t)
         yield f"{prefix}C", drift
         yield f"{prefix}noise", noise
         if prefix:
@@ -249,16 +249,16 @@ def our_module(path: str, names: Names, keys: list[str]) -> str | None:
 
 
 def end_to_end(vectors: VectorSet) -> Answers:
-    """The sampling of `RadioDiffPipeline` and the training step of `DiffusionTask`."""
+    """The sampling of `RadioDiffPipeline` and the training step of `GenerativeTask`."""
     section, folder = vectors.config, vectors.folder
     swin = folder.manifest["sets"].get("unet_small", {}).get("config", {}).get("swin")
     sizes = unet_config(section["unet"], vectors.folder.profile, swin=section.get("swin", swin))
     sizes = replace(sizes, dropout=0.0, swin=replace(sizes.swin, stochastic_depth=0.0))
     config = _config(
         autoencoder=autoencoder_config(section["first_stage"]),
-        unet=sizes,
-        diffusion=diffusion_config(section | {"default_scale": True}, vectors.folder.profile),
-        evaluate=vectors.folder.profile.evaluate,
+        network=sizes,
+        process=process_config(section | {"default_scale": True}, vectors.folder.profile),
+        sampler=replace(vectors.folder.profile.sampler, steps=section["sampling_timesteps"]),
     )
     stored = [array for array in vectors.arrays if array.startswith("weight/")]
     weights = folder.stored_weights("unet_small")
@@ -274,27 +274,27 @@ def end_to_end(vectors: VectorSet) -> Answers:
     network = with_weights(UNet, sizes, weights)
     pipeline = RadioDiffPipeline(first_stage, network, section["scale_factor"], config)
     noise = [vectors.input("init"), *vectors.input("eps")]
-    x_0 = pipeline.latents(condition, steps=section["sampling_timesteps"], noise=noise)
+    x_0 = pipeline.latents(condition, noise=noise)
     yield "sample/z", x_0
-    yield "sample/image", (pipeline.decode(x_0) + 1) / 2
+    yield "sample/image", (pipeline.space.radio_maps(x_0) + 1) / 2
 
     first_stage.to(GRADIENT_TYPE)
     image, *draws = (
         vectors.input(name).to(GRADIENT_TYPE) for name in ("image", "posterior_noise", "u", "noise")
     )
     condition = (condition.to(GRADIENT_TYPE) + 1) / 2
-    batch = RadioMapSample(image, condition, torch.ones(0), "")
+    batch = RadioMapSample(image, condition, None, torch.ones(0), "")
     names = unet_names(sizes)
     for mode in vectors.entry["modes"]:
-        task = DiffusionTask(config, first_stage, section["scale_factor"]).train(mode == "train")
-        task.unet.load_state_dict(weights)
+        task = GenerativeTask(config, first_stage, section["scale_factor"]).train(mode == "train")
+        task.averaged.load_state_dict(weights)
         task.to(GRADIENT_TYPE)
         with _given(*draws):
             loss = task(batch, "diffusion", 0, torch.Generator()).loss
         loss.backward()
         yield f"{mode}/loss", loss[None]
-        yield from _gradients(vectors, mode, names, dict(task.unet.named_parameters()))
-        state = task.unet.state_dict()
+        yield from _gradients(vectors, mode, names, dict(task.averaged.named_parameters()))
+        state = task.averaged.state_dict()
         statistics = {key: state[names.ours(key)] for key in vectors.entry["bn_keys"]}
         labels = [key for key, value in statistics.items() for _ in value]
         yield f"{mode}/bn_running", Answer(torch.cat(list(statistics.values())), labels=labels)
@@ -455,8 +455,8 @@ def _given(
         patch.object(
             DiagonalGaussian, "sample", lambda own, _: sample_posterior(own, noise=posterior)
         ),
-        patch.object(ConstantSDE, "draw_times", lambda own, *_, **__: own.times(uniform)),
-        patch.object(tasks, "standard_normal", lambda *_: noise),
+        patch.object(ConstantSDE, "draw_times", lambda own, *_, **__: own.training_times(uniform)),
+        patch.object(constant_sde, "standard_normal", lambda *_: noise),
     ):
         yield
 

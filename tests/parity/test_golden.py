@@ -27,16 +27,16 @@ import json
 import math
 import re
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from radiodiff.config import AutoencoderLossConfig, Config
+from radiodiff.config import Config
 from radiodiff.data import split_maps
-from radiodiff.diffusion import diffusion_loss, predict
-from radiodiff.losses import PerceptualLoss
+from radiodiff.losses import AutoencoderLossConfig, PerceptualLoss
 from radiodiff.models import (
     AutoencoderConfig,
     AutoencoderKL,
@@ -44,7 +44,7 @@ from radiodiff.models import (
     UNet,
     VGG16Features,
 )
-from radiodiff.pipeline import RadioDiffPipeline
+from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.reference import (
     PROFILES,
     autoencoder_state_dict,
@@ -147,7 +147,7 @@ def assert_statistics(values, expected, tolerance):
 @pytest.fixture(scope="module")
 def weights():
     """One set for both profiles: they share their layout."""
-    weights = reference_weights(AutoencoderConfig(), PROFILES["R25"].unet)
+    weights = reference_weights(AutoencoderConfig(), PROFILES["R25"].network)
     first = weights["model.final_conv.weight"].flatten()[:3].tolist()
     assert first == pytest.approx([0.0926135, 0.1219140, -0.0931533], abs=1e-7)
     assert weights["model.time_mlp.0.W"][:2].tolist() == pytest.approx([9.6058798, 6.1885915])
@@ -167,30 +167,28 @@ def profile(request):
 @pytest.fixture(scope="module")
 def unet(profile, weights):
     """In double precision."""
-    return with_weights(UNet, profile.unet, double(unet_state_dict(weights, profile.unet)))
+    return with_weights(UNet, profile.network, double(unet_state_dict(weights, profile.network)))
 
 
-def make_pipeline(first_stage, unet, profile):
+def make_pipeline(first_stage, unet, profile, steps):
     config = Config(
         name="golden",
         autoencoder_loss=AutoencoderLossConfig(perceptual_weight=0.0),
-        unet=profile.unet,
-        diffusion=profile.diffusion,
-        evaluate=profile.evaluate,
+        network=profile.network,
+        process=profile.process,
+        sampler=replace(profile.sampler, steps=steps),
     )
-    return RadioDiffPipeline(first_stage, unet, profile.diffusion.latent_scale, config)
+    return RadioDiffPipeline(first_stage, unet, profile.process.scale, config)
 
 
 def draws(steps):
     """Noise of the start and of each step."""
-    return [
-        normal(name, LATENT)
-        for name in ("sample:init", *map("sample:eps{}".format, range(1, steps + 1)))
-    ]
+    names = ["sample:init", *(f"sample:eps{n}" for n in range(1, steps + 1))]
+    return [normal(name, LATENT) for name in names]
 
 
 def outputs(unet, profile, x_t, t, features):
-    return predict(unet(x_t, t, features), x_t, t, drift_skip=profile.diffusion.drift_skip)
+    return profile.process.constant_sde.predict(unet(x_t, t, features), x_t, t)
 
 
 @torch.no_grad()
@@ -244,7 +242,7 @@ def test_training_loss(unet, profile):
     x_t = (1 - t).view(-1, 1, 1, 1) * x_0 + t.sqrt().view(-1, 1, 1, 1) * noise
     features = unet.encode_condition(given("input:cond2", (2, *SIZE[1:])).double())
     prediction = outputs(unet, profile, x_t, t, features)
-    loss = diffusion_loss(prediction, x_0, noise, t, profile.diffusion).mean()
+    loss = profile.process.constant_sde.regression_loss(prediction, x_0, noise, t).mean()
     expected = GOLDEN[profile.name]["p_losses"]["train/loss_simple"]
     assert loss.item() == pytest.approx(expected, rel=1e-4)
 
@@ -253,14 +251,14 @@ def test_training_loss(unet, profile):
 @pytest.mark.parametrize("steps", [1, 3])
 def test_sampling(first_stage, unet, profile, steps):
     """Latents after a few steps, the condition encoded once."""
-    pipeline = make_pipeline(first_stage, unet, profile)
+    pipeline = make_pipeline(first_stage, unet, profile, steps)
     calls = []
     handles = [
         module.register_forward_hook(lambda module, *_: calls.append(module))
         for module in (unet, unet.condition_encoder)
     ]
     noise = [draw.double() for draw in draws(steps)]
-    x_0 = pipeline.latents(given("input:cond", SIZE).double(), steps=steps, noise=noise)
+    x_0 = pipeline.latents(given("input:cond", SIZE).double(), noise=noise)
     for handle in handles:
         handle.remove()
     latent = GOLDEN[profile.name][f"sample_fn latent N={steps} denoise"]
@@ -272,14 +270,14 @@ def test_sampling(first_stage, unet, profile, steps):
 @pytest.mark.slow
 def test_maps_in_single_precision(first_stage, weights, profile):
     """All maps that the public code drew, as a user draws them."""
-    unet = with_weights(UNet, profile.unet, unet_state_dict(weights, profile.unet))
-    pipeline = make_pipeline(first_stage, unet, profile)
+    unet = with_weights(UNet, profile.network, unet_state_dict(weights, profile.network))
     pattern = re.compile(r"sample image N=(\d+)")
     images = {int(m[1]): v for k, v in GOLDEN[profile.name].items() if (m := pattern.fullmatch(k))}
     assert images
     for steps, expected in images.items():
-        x_0 = pipeline.latents(given("input:cond", SIZE), steps=steps, noise=draws(steps))
-        assert_statistics((pipeline.decode(x_0) + 1) / 2, expected, 1e-3)
+        pipeline = make_pipeline(first_stage, unet, profile, steps)
+        x_0 = pipeline.latents(given("input:cond", SIZE), noise=draws(steps))
+        assert_statistics((pipeline.space.radio_maps(x_0) + 1) / 2, expected, 1e-3)
 
 
 @pytest.mark.slow

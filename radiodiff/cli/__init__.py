@@ -1,0 +1,1 @@
+"""The command line, one module a verb; what is slow to import is imported inside the verb."""

@@ -1,0 +1,77 @@
+"""Condition channels that are computed once a map and kept beside the dataset."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from radiodiff.files import write_atomically
+
+__all__ = ["ChannelCache"]
+
+logger = logging.getLogger(__name__)
+
+#: Maps kept in memory where none can be written.
+_KEPT_MAPS = 1024
+
+
+class ChannelCache:
+    """Channels on disk, made when asked for and again when what they are made from has changed.
+
+    A file names the digest of what it was made from. Files appear whole, so several processes
+    may share a folder. Where nothing can be written, the last maps stay in memory.
+
+    Args:
+        folder: Receives ``<name>.png``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self._kept: dict[str, tuple[str, np.ndarray]] = {}
+
+    def get(self, name: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return a channel of a map, kept or made.
+
+        Args:
+            name: Name of the map.
+            key: Digest of all that the channel depends on.
+            make: Makes it, uint8, shape ``(h, w)``.
+
+        Returns:
+            Gray levels, uint8, shape ``(h, w)``.
+        """
+        path = self.folder / f"{name}.png"
+        found = self._kept[name] if name in self._kept else _read(path)
+        if found is not None and found[0] == key:
+            return found[1]
+        result = make()
+        try:
+            _write(path, key, result)
+        except OSError as error:
+            if not self._kept:
+                logger.warning("condition channels stay in memory: %s", error)
+            while len(self._kept) >= _KEPT_MAPS:
+                del self._kept[next(iter(self._kept))]
+            self._kept[name] = key, result
+        return result
+
+
+def _read(path: Path) -> tuple[str, np.ndarray] | None:
+    """Return digest and map of a file; ``None`` if it is not there or not sound."""
+    try:
+        with Image.open(path) as image:
+            return str(image.info.get("made-from")), np.array(image)
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+def _write(path: Path, key: str, gray: np.ndarray) -> None:
+    """Write a map with its digest."""
+    note = PngInfo()
+    note.add_text("made-from", key)
+    save = partial(Image.fromarray(gray).save, format="PNG", pnginfo=note)
+    write_atomically(path, save, use_fsync=False)

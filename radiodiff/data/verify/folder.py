@@ -1,0 +1,282 @@
+"""A dataset folder while it is checked: what it holds, what it should hold, what was found."""
+
+import os
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from radiodiff.data.images import DatasetError, decode_png, png_header
+from radiodiff.data.packed import FOLDER as PACKED
+from radiodiff.data.splits import read_manifest
+from radiodiff.simulate.dataset import MANIFEST, VARIANTS
+from radiodiff.simulate.outlines import read_antennas
+
+__all__ = ["LAYOUT", "DatasetFolder", "is_image_folder", "missing_row", "parse_name", "printable"]
+
+
+class _Content(NamedTuple):
+    """What one folder of a dataset should hold: a file a map, or one a transmitter."""
+
+    maps: Sequence[int]
+    transmitters: int
+    suffix: str
+
+    def names(self) -> list[str]:
+        """Return the names of the files."""
+        if not self.transmitters:
+            return [f"{m}{self.suffix}" for m in self.maps]
+        return [f"{m}_{t}{self.suffix}" for m in self.maps for t in range(self.transmitters)]
+
+
+class DatasetFolder:
+    """A dataset while it is checked: what it holds, what it should, and what was found.
+
+    Args:
+        root: Folder in RadioMapSeer's layout.
+        sample: Images to read of each folder; all if ``None``.
+        progress: Called as ``progress(done, images)`` for each image that is read.
+
+    Attributes:
+        files: File names of every folder below the root.
+        image_folders: Folders that hold images with a proper name.
+        manifest: Content of ``dataset.json``, if there is one and it is sound.
+        parameters: Parameters of the simulation; none for the real dataset.
+        expected: What each folder should hold.
+        size: Rows and columns of all images.
+        antennas: Transmitters of each map as ``(x, y)`` [cells], y up.
+        faults: What is wrong, in order of discovery: ``file`` and ``fault``.
+        notes: What is worth a word, but no fault.
+    """
+
+    def __init__(
+        self, root: Path, sample: int | None, progress: Callable[[int, int], None] | None
+    ) -> None:
+        self.root = root
+        self.sample = sample
+        self.faults: list[dict[str, str]] = []
+        self.notes: list[str] = []
+        self.files = _list_files(self)
+        self._proper = {
+            f: sorted(filter(parse_name, names), key=parse_name) for f, names in self.files.items()
+        }
+        self.manifest: dict[str, Any] | None = None
+        try:
+            manifest = read_manifest(root)
+            self.parameters = _parameters(manifest)
+            self.manifest = manifest
+        except (DatasetError, OSError, RecursionError) as error:
+            self.parameters = {}
+            self.fault(MANIFEST, error)
+        self.expected = _expected(self)
+        self.size = self._size()
+        self.antennas = self._antennas()
+        self.image_folders = sorted(f for f in self.files if is_image_folder(f) and self.names(f))
+        self._progress = progress
+        self._done = 0
+        self._total = sum(len(self.chosen(folder)) for folder in self.image_folders)
+
+    def fault(self, path: str, reason: object) -> None:
+        """Note what is wrong with a file or folder, named as below the root."""
+        text = str(reason).replace(f"{self.root / path} ", "").replace(f" {self.root / path}", "")
+        self.faults.append({"file": printable(path), "fault": printable(text)})
+
+    def names(self, folder: str) -> list[str]:
+        """Return the files of a folder with a proper name, in order of map and transmitter."""
+        return self._proper.get(folder, [])
+
+    def chosen(self, folder: str) -> list[str]:
+        """Return the files to read: all, or so many drawn by the folder's name."""
+        names = self.names(folder)
+        if self.sample is None or len(names) <= self.sample:
+            return names
+        generator = np.random.default_rng(zlib.crc32(folder.encode()))
+        rows = generator.choice(len(names), self.sample, replace=False)
+        return [names[row] for row in sorted(rows)]
+
+    def image(self, folder: str, name: str) -> np.ndarray | None:
+        """Read one image; note a fault and return ``None`` if it is not as it should be."""
+        path = f"{folder}/{name}"
+        self._done += 1
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+        try:
+            return decode_png((self.root / path).read_bytes(), self.size)
+        except Exception as error:  # a broken file fails in any way
+            self.fault(path, error)
+            return None
+
+    def building_mask(self, map_id: int) -> np.ndarray | None:
+        """Return the buildings of a map, if they can be read; `check_masks` tells if not."""
+        path = self.root / "png" / "buildings_complete" / f"{map_id}.png"
+        try:
+            return decode_png(path.read_bytes(), self.size) > 127
+        except Exception:  # as above
+            return None
+
+    def _size(self) -> tuple[int, int] | None:
+        """Return rows and columns of all images: as stated, or those that most images have."""
+        if isinstance(self.parameters.get("size"), int):
+            return self.parameters["size"], self.parameters["size"]
+        folders = [folder for folder in self.files if is_image_folder(folder)]
+        names = [f"{folder}/{name}" for folder in folders for name in self.names(folder)]
+        sizes: Counter[tuple[int, int]] = Counter()
+        for name in names[:: max(1, len(names) // 200)]:
+            try:
+                with (self.root / name).open("rb") as file:
+                    width, height, *_ = png_header(file.read(33))
+                sizes[height, width] += 1
+            except (OSError, ValueError):
+                continue
+        return sizes.most_common(1)[0][0] if sizes else None
+
+    def _antennas(self) -> dict[int, list[tuple[float, float]]]:
+        """Read the transmitter lists that are sound."""
+        lists: dict[int, list[tuple[float, float]]] = {}
+        for name in self.names("antenna"):
+            try:
+                positions = read_antennas(self.root / "antenna" / name)
+                rows, columns = self.size or (np.inf, np.inf)
+                for t, (x, y) in enumerate(positions):
+                    if not (-0.5 <= x < columns - 0.5 and -0.5 <= y < rows - 0.5):
+                        raise ValueError(f"transmitter {t} at x={x:g}, y={y:g} lies off the map")
+                lists[parse_name(name)[0]] = positions
+            except Exception as error:  # as above
+                self.fault(f"antenna/{name}", error)
+        return lists
+
+
+def _list_files(data: DatasetFolder) -> dict[str, list[str]]:
+    """Return the file names of every folder below the root; caches of ours are left out."""
+    found: dict[str, list[str]] = {}
+    root = data.root.resolve()
+    todo = [("", tuple(_identity(folder) for folder in (root, *root.parents)))]
+    while todo:
+        folder, above = todo.pop()
+        try:
+            with os.scandir(data.root / folder) as entries:
+                rows = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            data.fault(folder or ".", f"cannot be listed: {error.strerror}")
+            continue
+        for entry in rows:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            try:
+                is_folder, is_file = entry.is_dir(), entry.is_file()
+                identity = _identity(data.root / path) if is_folder else None
+            except OSError as error:
+                data.fault(path, f"cannot be followed: {error.strerror}")
+                continue
+            if printable(path) != path:
+                data.fault(path, "has a name that is not printable UTF-8")
+            if is_file:
+                found.setdefault(folder, []).append(entry.name)
+            elif identity in above:
+                data.fault(path, "is a link to a folder it is in: not followed")
+            elif is_folder and path.count("/") > 2:
+                data.notes.append(f"{printable(path)} lies too deep for this layout: not read")
+            elif is_folder and path not in (PACKED, "features"):
+                todo.append((path, (*above, identity)))
+            elif not is_folder:
+                kind = "a link that leads nowhere" if entry.is_symlink() else "no file, no folder"
+                data.fault(path, f"is {kind}")
+    return found
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Return what tells a folder from all others."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def is_image_folder(folder: str) -> bool:
+    """Whether a folder of the layout is one of images."""
+    return folder.startswith(("gain/", "png/"))
+
+
+def printable(text: str) -> str:
+    """Return text as any terminal and JSON can hold it."""
+    decoded = os.fsencode(text).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
+
+
+def missing_row(folder: str, found: int, wanted: int, names: Sequence[str]) -> dict[str, Any]:
+    """Return what a report says of a folder that lacks files, with the first of their names."""
+    return {"folder": folder, "found": found, "expected": wanted, "first": names[:3]}
+
+
+def parse_name(name: str) -> tuple[int, ...]:
+    """Return map, and transmitter if any, of a file name; empty if it is not named so."""
+    match = re.fullmatch(r"(0|[1-9][0-9]*)(?:_(0|[1-9][0-9]*))?\.(?:png|json)", name)
+    return tuple(int(number) for number in match.groups() if number) if match else ()
+
+
+def _parameters(manifest: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the parameters of a simulation; for the real dataset, which has none, nothing."""
+    if manifest is None:
+        return {}
+    parameters = manifest.get("parameters")
+    transmitters = parameters.get("transmitters") if isinstance(parameters, dict) else None
+    if type(transmitters) is not int or transmitters < 1:
+        raise DatasetError(f"must say how many transmitters a map has, says {transmitters!r}")
+    if not manifest["maps"]:
+        raise DatasetError("lists no map")
+    variants = parameters.get("variants", ["DPM"])
+    if not isinstance(variants, list) or not variants or set(map(str, variants)) - set(VARIANTS):
+        raise DatasetError(f"must list variants out of {', '.join(VARIANTS)}, says {variants!r}")
+    size, cell_size_m = parameters.get("size", 1), parameters.get("cell_size_m", 1.0)
+    if type(size) is not int or size < 1:
+        raise DatasetError(f"must say how many cells a side has, says {size!r}")
+    if type(cell_size_m) not in (int, float) or not 0 < cell_size_m < np.inf:
+        raise DatasetError(f"must say how long a cell is [m], says {cell_size_m!r}")
+    return parameters
+
+
+def _expected(data: DatasetFolder) -> dict[str, _Content]:
+    """Return what each folder should hold."""
+    if data.manifest is None and any(row["file"] == MANIFEST for row in data.faults):
+        return {}
+    if data.manifest is None:
+        maps, transmitters, sparse = range(701), 80, 2
+        wanted = LAYOUT
+    else:
+        maps = sorted({row["id"] for row in data.manifest["maps"]})
+        transmitters = sparse = data.parameters.get("transmitters", 0)
+        variants = data.parameters.get("variants", ["DPM"])
+        promised = {f"gain/{variant}": "transmitter" for variant in variants}
+        promised |= {f: c for f, c in LAYOUT.items() if f in _SIMULATED or f in data.files}
+        if any(str(variant).startswith("cars") for variant in variants):
+            promised |= {"png/cars": "map", "polygon/cars": "map"}
+        wanted = promised
+    counts = {"map": 0, "transmitter": transmitters, "sparse": sparse}
+    suffix = {True: ".png", False: ".json"}
+    return {
+        folder: _Content(maps, counts[each], suffix[is_image_folder(folder)])
+        for folder, each in wanted.items()
+    }
+
+
+def _layout() -> dict[str, str]:
+    """Return RadioMapSeer's folders, and what they hold one file for."""
+    gains = ("DPM", "IRT2", "carsDPM", "carsIRT2")
+    layout = {f"gain/{name}": "transmitter" for name in gains}
+    layout |= {"gain/IRT4": "sparse", "gain/carsIRT4": "sparse", "png/antennas": "transmitter"}
+    layout["antenna"] = "map"
+    layout |= {f"png/{name}": "map" for name in ("buildings_complete", "cars", "roads")}
+    names = ("buildings_complete", "buildings_and_cars", "roads")
+    layout |= {f"polygon/{name}": "map" for name in names}
+    for top in ("png", "polygon"):
+        for kind in ("missing", "removed"):
+            folders = [f"{top}/buildings_{kind}{k}/{v}" for k in range(1, 5) for v in range(1, 7)]
+            layout |= dict.fromkeys(folders, "map")
+    return layout
+
+
+#: RadioMapSeer's folders, and what they hold one file for: a map, a transmitter, or, where it is
+#: sparse, one of the first two transmitters.
+LAYOUT = _layout()
+_SIMULATED = ("png/antennas", "antenna", "png/buildings_complete", "polygon/buildings_complete")

@@ -1,0 +1,101 @@
+"""What a process runs on: radio maps or their latents, as they are or less a mean."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from radiodiff import units
+from radiodiff.conditions import pick_channels
+from radiodiff.config import Config
+from radiodiff.models import AutoencoderKL
+from radiodiff.processes import scale_latents, unscale_latents
+
+__all__ = ["Space"]
+
+
+class Space:
+    """The way from a radio map to the clean ``x_0`` of a process, and back.
+
+    Args:
+        config: Data, autoencoder and process sections are used.
+        autoencoder: Trained first stage; ``None`` for a process on maps.
+        scale: Factor that brings latents, maps or residuals to unit variance [1].
+        mean: Pipeline of the run whose maps the process adds to, if it is a run's.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        autoencoder: AutoencoderKL | None,
+        scale: float,
+        mean: Any = None,
+    ) -> None:
+        self.config, self.autoencoder, self.scale, self.mean = config, autoencoder, scale, mean
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Channels of a condition: the network's, and those that the mean is made of."""
+        further = self.mean.space.channels if self.mean is not None else ()
+        return tuple(dict.fromkeys((*self.config.given_channels, *further)))
+
+    def shape(self, count: int, sides: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return the shape of ``x_0`` of so many maps of these sides."""
+        if self.autoencoder is None:
+            return (count, 1, *sides)
+        h, w = (side // self.autoencoder.downsampling for side in sides)
+        return count, self.config.autoencoder.latent_channels, h, w
+
+    @torch.no_grad()
+    def mean_maps(self, condition: Tensor) -> Tensor | None:
+        """Return the maps that the process adds to, in [-1, 1], shape ``(b, 1, h, w)``, if any.
+
+        Args:
+            condition: `channels` in [0, 1], shape ``(b, k, h, w)``.
+        """
+        name = self.config.process.residual_to
+        if name is None:
+            return None
+        if self.mean is None:
+            return units.gray_to_model(pick_channels(condition, self.channels, (name,)))
+        return self.mean.radio_maps(
+            pick_channels(condition, self.channels, self.mean.space.channels)
+        )
+
+    @torch.no_grad()
+    def x_0(
+        self, radio_maps: Tensor, condition: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return maps or sampled latents, less the mean, at unit variance.
+
+        Args:
+            radio_maps: In [-1, 1], shape ``(b, 1, h, w)``.
+            condition: `channels` in [0, 1], shape ``(b, k, h, w)``.
+            generator: Source of the posterior's noise.
+        """
+        mean = self.mean_maps(condition)
+        if self.autoencoder is None:
+            values = radio_maps if mean is None else radio_maps - mean
+        else:
+            values = self.autoencoder.encode(radio_maps).sample(generator)
+            if mean is not None:
+                values = values - self.autoencoder.encode(mean).mode()
+        return scale_latents(values, self.scale, self.config.process.scaling)
+
+    @torch.no_grad()
+    def radio_maps(self, x_0: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Return the radio maps of ``x_0``, held in [-1, 1], shape ``(b, 1, h, w)``.
+
+        Args:
+            x_0: Shape as in `shape`.
+            condition: `channels` in [0, 1], shape ``(b, k, h, w)``; not needed without a mean.
+        """
+        mean = None if condition is None else self.mean_maps(condition)
+        if mean is None and self.config.process.residual_to is not None:
+            raise ValueError("these are residuals: give the condition that their mean is made of")
+        values = unscale_latents(x_0, self.scale, self.config.process.scaling)
+        if self.autoencoder is None:
+            return (values if mean is None else values + mean).clamp(-1, 1)
+        if mean is not None:
+            values = values + self.autoencoder.encode(mean).mode()
+        return self.autoencoder.decode(values).clamp(-1, 1)

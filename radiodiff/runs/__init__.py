@@ -1,0 +1,1 @@
+"""Whole runs: a configuration becomes trained weights, and those become results."""
