@@ -23,11 +23,7 @@ class ConvEncoderConfig:
     in_channels: int = 2
     """Channels of the condition: building mask, transmitter map, then any others."""
     widths: tuple[int, ...] = (32, 64, 96, 128)
-    """Channels of the levels, finest first, each at twice the stride of the one before; multiples
-    of 8 (the groups of the normalisation)."""
-    stride: int = 4
-    """Cells of the condition to a cell of the finest level: 4, the downsampling of the autoencoder,
-    or 1 or 2 for a process on maps, which needs what lies in a single cell."""
+    """Channels at strides 4, 8, 16, ...; multiples of 8 (the groups of the normalisation)."""
     blocks: int = 2
     """Residual blocks per level."""
     transmitter_features: bool = True
@@ -41,11 +37,9 @@ class ConvEncoderConfig:
         """Refuse sizes the normalisation cannot group and a missing transmitter channel.
 
         Raises:
-            ValueError: If a width is no positive multiple of 8, ``stride`` is not 1, 2 or 4, or
-                ``transmitter_features`` is set with fewer than 2 input channels.
+            ValueError: If a width is no positive multiple of 8, or ``transmitter_features`` is
+                set with fewer than 2 input channels.
         """
-        if self.stride not in (1, 2, 4):
-            raise ValueError(f"stride must be 1, 2 or 4, got {self.stride}")
         if not self.widths or any(w < NORM_GROUPS or w % NORM_GROUPS for w in self.widths):
             raise ValueError(f"widths must be multiples of {NORM_GROUPS}, got {self.widths}")
         if self.transmitter_features and self.in_channels <= TRANSMITTER_CHANNEL:
@@ -61,7 +55,7 @@ class ConvEncoderConfig:
 
 
 class ConvEncoder(nn.Module):
-    """Feature maps at strides 4, 8, 16, ..., one per width; a finer ``stride`` begins there.
+    """Feature maps at strides 4, 8, 16, ..., one per width.
 
     Residual blocks go down the pyramid; at the defaults a cell of the coarsest map sees 544 cells
     of the condition on each axis. A second path goes up again and adds each coarse map to the next
@@ -79,18 +73,15 @@ class ConvEncoder(nn.Module):
         widths = config.widths
         in_channels = config.in_channels + (3 if config.transmitter_features else 0)
         self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, widths[0], 4, stride=2, padding=1)
-            if config.stride == 4
-            else nn.Conv2d(in_channels, widths[0], 3, padding=1),
+            nn.Conv2d(in_channels, widths[0], 4, stride=2, padding=1),
             nn.GroupNorm(NORM_GROUPS, widths[0]),
             nn.SiLU(),
         )
         self.levels = nn.ModuleList()
         for i, width in enumerate(widths):
-            halves = i > 0 or config.stride > 1
             self.levels.append(
                 nn.Sequential(
-                    nn.Conv2d(widths[max(i - 1, 0)], width, 3, stride=1 + halves, padding=1),
+                    nn.Conv2d(widths[max(i - 1, 0)], width, 3, stride=2, padding=1),
                     *(ConvBlock(width) for _ in range(config.blocks)),
                 )
             )

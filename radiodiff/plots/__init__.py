@@ -51,6 +51,7 @@ from radiodiff.plots.samples import (
     plot_trajectory,
 )
 from radiodiff.plots.training import plot_losses
+from radiodiff.plots.transmitters import plot_covered_share, plot_transmitter_errors
 
 __all__ = [
     "plot_averaging",
@@ -58,6 +59,7 @@ __all__ = [
     "plot_compressions",
     "plot_costs",
     "plot_coverage",
+    "plot_covered_share",
     "plot_cut",
     "plot_decoded",
     "plot_difference",
@@ -93,6 +95,7 @@ __all__ = [
     "plot_swin_windows",
     "plot_tile_errors",
     "plot_trajectory",
+    "plot_transmitter_errors",
     "plot_unet",
     "plot_value_shares",
 ]

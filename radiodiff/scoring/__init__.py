@@ -6,6 +6,9 @@ from radiodiff.scoring.detail import (
     Spectrum,
     error_over_distance,
     power_spectrum,
+    region_rms,
+    rms,
+    sharpness,
 )
 from radiodiff.scoring.evaluate import check_protocols, evaluate, score_maps, score_samples
 from radiodiff.scoring.intervals import bootstrap_interval
@@ -19,6 +22,8 @@ from radiodiff.scoring.probabilistic import (
     averaging_curve,
     coverage,
     crps,
+    energy_score,
+    rms_deviation,
     spread,
     spread_and_error,
 )
@@ -58,6 +63,7 @@ __all__ = [
     "conformal_bound",
     "coverage",
     "crps",
+    "energy_score",
     "error_over_distance",
     "evaluate",
     "fingerprint",
@@ -69,10 +75,14 @@ __all__ = [
     "power_spectrum",
     "read_score",
     "reduce_sums",
+    "region_rms",
+    "rms",
+    "rms_deviation",
     "rmse",
     "rmse_of_map",
     "score_maps",
     "score_samples",
+    "sharpness",
     "spread",
     "spread_and_error",
     "ssim",

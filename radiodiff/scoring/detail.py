@@ -1,11 +1,19 @@
-"""Where errors sit: over the distance from an edge, and over spatial frequency."""
+"""Where errors sit: by region, by distance from an edge, by spatial frequency; and how sharp."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["ErrorOverDistance", "Spectrum", "error_over_distance", "power_spectrum"]
+__all__ = [
+    "ErrorOverDistance",
+    "Spectrum",
+    "error_over_distance",
+    "power_spectrum",
+    "region_rms",
+    "rms",
+    "sharpness",
+]
 
 
 class ErrorOverDistance(NamedTuple):
@@ -24,6 +32,50 @@ class Spectrum(NamedTuple):
     """Waves per metre [1/m], shape ``(m,)``."""
     power: np.ndarray
     """Power density [dB² m²], shape ``(m,)``."""
+
+
+def rms(values: np.ndarray) -> float:
+    """Return the root mean square of all values, in their unit; NaN of none."""
+    return float(np.sqrt((values**2).mean())) if values.size else float("nan")
+
+
+def region_rms(values: np.ndarray, regions: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return the root mean square in each region, of errors or of anything else.
+
+    Args:
+        values: One value a cell, any shape.
+        regions: Name to cells, bool, of the same shape; `radiodiff.data.region_masks` finds some.
+
+    Returns:
+        Name to root mean square, in the unit of the values; NaN for a region without cells.
+    """
+    return {name: rms(values[cells]) for name, cells in regions.items()}
+
+
+def sharpness(maps: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
+    """Return how high the steps between neighbours are, over how high they are in the truth.
+
+    Steps lead from a cell to the next in its row. Their height is the root mean square in a map,
+    and the mean of that over maps: below 1 edges are soft.
+
+    Args:
+        maps: Radio maps [dB], shape ``(k, h, w)``.
+        truth: Simulated path gain [dB], shape ``(h, w)``.
+        mask: Cells that count, bool, shape ``(h, w)``; a step needs both of its cells.
+
+    Raises:
+        ValueError: If the shapes do not fit, or no two neighbours count.
+    """
+    if maps.shape[1:] != truth.shape or mask.shape != truth.shape:
+        raise ValueError(
+            f"expected maps of shape (k, h, w), truth and mask of shape (h, w), got {maps.shape}, "
+            f"{truth.shape} and {mask.shape}"
+        )
+    is_step = mask[:, 1:] & mask[:, :-1]
+    if not is_step.any():
+        raise ValueError("expected two neighbours in a row that count, got a mask without")
+    heights = np.sqrt((np.diff(maps, axis=2)[:, is_step] ** 2).mean(1)).mean()
+    return float(heights / rms(np.diff(truth, axis=1)[is_step]))
 
 
 def error_over_distance(

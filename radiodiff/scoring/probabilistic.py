@@ -7,6 +7,7 @@ and ``notebooks/evaluate``.
 """
 
 from collections.abc import Callable
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ __all__ = [
     "averaging_curve",
     "coverage",
     "crps",
+    "energy_score",
+    "rms_deviation",
     "spread",
     "spread_and_error",
 ]
@@ -185,6 +188,46 @@ def averaging_curve(samples: np.ndarray, truth: np.ndarray) -> Averaging:
     groups = (samples.reshape(count // k, k, *truth.shape).mean(1) for k in sizes)
     measured = np.array([np.mean((group - truth) ** 2) for group in groups])
     return Averaging(sizes, measured, float(variance), float(bias))
+
+
+def rms_deviation(samples: np.ndarray) -> float:
+    """Return how far samples lie apart: their standard deviation, as root mean square over cells.
+
+    Args:
+        samples: Samples, shape ``(k, *shape)``, two or more.
+
+    Returns:
+        A number in the unit of the samples; what is NaN in all samples makes it NaN.
+
+    Raises:
+        ValueError: If there are fewer than two samples.
+    """
+    _checked(samples, samples[0], least=2)
+    return float(np.sqrt((samples.std(0, ddof=1) ** 2).mean()))
+
+
+def energy_score(samples: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the energy score of each map: the fair score of `crps` for maps as a whole.
+
+    A distance of numbers becomes the Euclidean distance of maps, so that samples are also judged
+    by how their cells go together. Source: Gneiting and Raftery, *Strictly Proper Scoring Rules,
+    Prediction, and Estimation*, JASA 2007.
+
+    Args:
+        samples: Samples of maps, shape ``(k, b, n)`` with ``n`` cells, two or more.
+        truth: Truth, shape ``(b, n)``.
+
+    Returns:
+        Scores, lower is better, shape ``(b,)``.
+
+    Raises:
+        ValueError: If the shapes do not fit, or there are fewer than two samples.
+    """
+    count = _checked(samples, truth, least=2)
+    error = np.linalg.norm(samples - truth, axis=-1).mean(0)
+    pairs = combinations(samples, 2)
+    apart = sum(np.linalg.norm(one - other, axis=-1) for one, other in pairs)
+    return error - apart / (count * (count - 1))
 
 
 class SampleScore(NamedTuple):

@@ -20,8 +20,7 @@ def with_process(config, **changes):
     """The configuration with another process, and a network that suits its space."""
     network = config.network
     if changes.get("space") == "map":
-        conv = dataclasses.replace(network.conv, stride=1)
-        network = dataclasses.replace(network, latent_channels=1, conv=conv)
+        network = dataclasses.replace(network, latent_channels=1, stem_condition=True)
     process = dataclasses.replace(config.process, **changes)
     return dataclasses.replace(config, network=network, process=process)
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from radiodiff.scoring import averaging_curve, coverage, crps, spread, spread_and_error
+from radiodiff.scoring import (
+    averaging_curve,
+    coverage,
+    crps,
+    energy_score,
+    rms_deviation,
+    spread,
+    spread_and_error,
+)
 
 
 def drawn_alike(samples=15, cells=40_000, seed=0):
@@ -88,6 +96,43 @@ def test_honest_samples_score_best():
     honest = crps(samples, truth).mean()
     for other in (mean + 1.6 * (samples - mean), mean + (samples - mean) / 2, samples + 3):
         assert crps(other, truth).mean() > honest + 0.02
+
+
+def test_energy_score_of_single_numbers_is_the_crps():
+    rng = np.random.default_rng(2)
+    samples, truth = rng.normal(-90, 7, (6, 40, 1)), rng.normal(-90, 7, (40, 1))
+    assert energy_score(samples, truth) == pytest.approx(crps(samples, truth)[:, 0])
+
+
+def test_energy_score_is_the_double_sum_of_distances_of_maps():
+    rng = np.random.default_rng(3)
+    samples, truth = rng.normal(size=(4, 3, 10)), rng.normal(size=(3, 10))
+    apart = sum(np.linalg.norm(a - b, axis=1) for a in samples for b in samples)
+    error = np.mean([np.linalg.norm(a - truth, axis=1) for a in samples], axis=0)
+    assert energy_score(samples, truth) == pytest.approx(error - apart / (2 * 4 * 3))
+    # Turning all maps alike changes no distance.
+    turn = np.linalg.qr(rng.normal(size=(10, 10)))[0]
+    assert energy_score(samples @ turn, truth @ turn) == pytest.approx(energy_score(samples, truth))
+    with pytest.raises(ValueError, match="two samples or more, got 1"):
+        energy_score(samples[:1], truth)
+
+
+def test_energy_score_sees_how_cells_go_together():
+    """Samples whose cells are shuffled apart score worse, though each cell scores the same."""
+    rng = np.random.default_rng(4)
+    common = rng.normal(size=(21, 2000, 1)) + 0.1 * rng.normal(size=(21, 2000, 8))
+    samples, truth = common[:20], common[20]
+    shuffled = np.stack([np.roll(samples[..., k], k, axis=0) for k in range(8)], axis=-1)
+    assert crps(shuffled, truth).mean() == pytest.approx(crps(samples, truth).mean())
+    assert energy_score(shuffled, truth).mean() > energy_score(samples, truth).mean() + 0.05
+
+
+def test_deviation_is_the_root_mean_square_over_cells():
+    samples = np.array([[-1.0, 0.0, 5.0], [1.0, 4.0, 5.0]])
+    assert rms_deviation(samples) == pytest.approx(np.sqrt((2 + 8 + 0) / 3))
+    assert rms_deviation(samples + 9) == pytest.approx(rms_deviation(samples))
+    with pytest.raises(ValueError, match="two samples or more, got 1"):
+        rms_deviation(samples[:1])
 
 
 def test_spread_is_the_error_of_the_mean():

@@ -47,7 +47,7 @@ from radiodiff.reference import (
 )
 from radiodiff.runs.train import train_run
 
-from .conftest import ROOT, SHARED, write_edges
+from ..conftest import ROOT, SHARED, write_edges
 
 FILES = ROOT / "tests" / "reference"
 SWIN = {"embed_dim": 8, "depths": [1, 1, 2, 1], "num_heads": [1, 1, 2, 2]}

@@ -20,7 +20,7 @@ from radiodiff.reference import (
 from radiodiff.reference.training import _adapted
 from radiodiff.settings import ConfigError
 
-from .test_reference import FILES, SMALL, SMALL_FIRST, same
+from .test_config import FILES, SMALL, SMALL_FIRST, same
 
 FIRST = [f"model.ddconfig.{key}={value}" for key, value in SMALL_FIRST.items()]
 FIRST += ["model.lossconfig.perceptual_weight=0", "model.lossconfig.disc_start=2"]
