@@ -24,7 +24,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from radiodiff import units
-from radiodiff.settings import config_text
 from radiodiff.data import RadioMapSample
 from radiodiff.data.open import make_dataset
 from radiodiff.files import project_path, sha256, write_atomically
@@ -32,6 +31,7 @@ from radiodiff.predictors.pipeline import RadioDiffPipeline, map_generators
 from radiodiff.progress import show_log
 from radiodiff.provenance import made_by
 from radiodiff.scoring import bootstrap_interval, rmse
+from radiodiff.settings import config_text
 
 logger = logging.getLogger("radiodiff.steps")
 
