@@ -23,7 +23,9 @@ from .conftest import ROOT
 ROW = Row("ours/theirs", "maps", "1/s", ours=6.0, peer=4.0, peer_name="theirs", spread=(5.0, 8.0))
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "results/benchmarks").glob("*.json")), ids=str)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "results/benchmarks").glob("*.json")), ids=lambda p: p.stem
+)
 def test_published_reports_are_of_the_form(path):
     report, rows = read_report(path)
     assert report["benchmark"] == path.stem
