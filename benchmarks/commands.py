@@ -1,6 +1,6 @@
 """Wall time and peak memory of the commands that the page *Reproduce the numbers* names.
 
-    .venv/bin/python benchmarks/commands.py setup test book
+    .venv/bin/python -m benchmarks.commands setup test book
 
 runs them in a fresh clone of the current commit, one after the other, and writes
 ``results/benchmarks/commands.json`` and the table ``commands.md`` beside it, which the page
@@ -10,20 +10,17 @@ machine and its network were.
 """
 
 import argparse
-import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from radiodiff.files import write_atomically
+from benchmarks.common import Row, commit_of, cores, make_report, publish, read_report
+from radiodiff.files import project_path, project_root, write_atomically
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "results/benchmarks"
 #: Name of a row to the command in a clone; the order is that of the table.
 COMMANDS = {
     "setup": "make setup",
@@ -32,8 +29,11 @@ COMMANDS = {
     "book": "make book",
     "browser-test": "make browser-test",
     "small": ".venv/bin/radiodiff train --config small",
-    "steps": ".venv/bin/python tools/sweep_steps.py",
+    "steps": ".venv/bin/python -m experiments.sweep_steps",
 }
+WHAT = "commands that the page names, in a fresh clone"
+#: Row that the others are compared with.
+PEER = "setup"
 
 
 def main() -> None:
@@ -41,26 +41,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="+", choices=list(COMMANDS), help="commands to measure")
     parser.add_argument("--clone", type=Path, help="a clone to use (a fresh one)")
+    parser.add_argument("--out", type=Path, default=project_path("results/benchmarks"))
     options = parser.parse_args()
-    path = RESULTS / "commands.json"
-    rows = json.loads(path.read_text()) if path.is_file() else {}
+    path = options.out / "commands.json"
+    rows = {row.name: row for row in read_report(path)[1]} if path.is_file() else {}
     with tempfile.TemporaryDirectory() as folder:
         clone = options.clone
         if clone is None:
             clone = Path(folder) / "radiodiff"
-            subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+            subprocess.run(["git", "clone", "-q", str(project_root()), str(clone)], check=True)
             if "setup" not in options.names:
                 subprocess.run(["make", "-s", "setup"], cwd=clone, check=True)
         for name in (name for name in COMMANDS if name in options.names):
-            rows[name] = measure(COMMANDS[name], clone)
-            print(name, rows[name], flush=True)
-            ordered = {name: rows[name] for name in COMMANDS if name in rows}
-            write_atomically(path, json.dumps(ordered, indent=1) + "\n")
-            write_atomically(RESULTS / "commands.md", format_commands(ordered))
+            rows[name] = measure(name, COMMANDS[name], clone, rows.get(PEER))
+            print(name, rows[name].as_json(), flush=True)
+            ordered = [rows[name] for name in COMMANDS if name in rows]
+            publish(
+                make_report("commands", "commands of the page, in a fresh clone", ordered), path
+            )
+            write_atomically(options.out / "commands.md", format_commands(ordered))
 
 
-def measure(command: str, folder: Path) -> dict[str, Any]:
+def measure(name: str, command: str, folder: Path, peer: Row | None) -> Row:
     """Run a command and return its wall time [s] and the largest process's memory [MiB].
+
+    Args:
+        name: Name of the row.
+        command: What the shell runs.
+        folder: Clone in which it runs.
+        peer: Row to compare with; its own if it is that one.
 
     Raises:
         SystemExit: If the command fails; its output went to standard error.
@@ -73,35 +82,43 @@ def measure(command: str, folder: Path) -> dict[str, Any]:
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
         "sys.exit(done.returncode)"
     )
-    commit = subprocess.run(
-        ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-    )
+    commit = commit_of(folder)
     began = time.monotonic()
     arguments = [sys.executable, "-c", script]
     done = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         sys.exit(f"{command} failed with exit status {done.returncode}")
-    return {
-        "command": command,
-        "wall_time_s": round(time.monotonic() - began, 1),
-        "peak_memory_mib": round(int(done.stdout.split()[-1]) / 1024),
-        "cores": len(os.sched_getaffinity(0)),
-        "commit": commit.stdout.strip(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    seconds = round(time.monotonic() - began, 1)
+    peer_s = seconds if name == PEER else (peer and peer.ours)
+    return Row(
+        name=name,
+        what="wall time",
+        unit="s",
+        ours=seconds,
+        peer=peer_s,
+        peer_name=PEER if peer_s is not None else None,
+        details={
+            "command": command,
+            "peak_memory_mib": round(int(done.stdout.split()[-1]) / 1024),
+            "cores": cores(),
+        },
+        made_by={"commit": commit, "date": datetime.now(UTC).isoformat(timespec="seconds")},
+    )
 
 
-def format_commands(rows: dict[str, dict[str, Any]]) -> str:
+def format_commands(rows: Sequence[Row]) -> str:
     """Return the measured commands as a Markdown table."""
     lines = [
         "| command | wall time | largest process | cores | commit, date |",
         "|---|---|---|---|---|",
     ]
-    for row in rows.values():
-        minutes, seconds = divmod(round(row["wall_time_s"]), 60)
+    for row in rows:
+        minutes, seconds = divmod(round(row.ours), 60)
+        commit, date = row.made_by["commit"][:7], row.made_by["date"][:10]
         lines.append(
-            f"| `{row['command']}` | {minutes} min {seconds:02d} s | {row['peak_memory_mib']} MiB "
-            f"| {row['cores']} | `{row['commit'][:7]}`, {row['date'][:10]} |"
+            f"| `{row.details['command']}` | {minutes} min {seconds:02d} s "
+            f"| {row.details['peak_memory_mib']} MiB | {row.details['cores']} "
+            f"| `{commit}`, {date} |"
         )
     return "\n".join(lines) + "\n"
 

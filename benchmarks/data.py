@@ -1,7 +1,7 @@
 """Samples a second: PNG files decoded one by one, against packed images.
 
-    python benchmarks/data.py --out data.json
-    python benchmarks/data.py --root /data/RadioMapSeer --samples 4000
+    .venv/bin/python -m benchmarks.data --out data.json
+    .venv/bin/python -m benchmarks.data --root /data/RadioMapSeer --samples 4000
 
 Without ``--root`` it simulates its own maps in a temporary folder. All ways deliver the same
 samples in the same random order, ``pack_bytes`` as the bytes that `to_samples` makes floats of
@@ -11,40 +11,66 @@ pass comes before those that count. One process reads (``getitem``, and through 
 median of five passes.
 """
 
-import argparse
-import json
-import os
-import platform
-import statistics
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from benchmarks.common import (
+    Row,
+    make_parser,
+    make_report,
+    median_and_spread,
+    provenance,
+    publish,
+)
 from radiodiff import units
 from radiodiff.data import (
     GrayBatches,
     RadioMapOptions,
-    RadioMapSample,
     RadioMapSeer,
     pack_dataset,
     to_samples,
 )
-from radiodiff.provenance import made_by, processor_name
 from radiodiff.simulate import simulate_dataset
 
 BATCH = 16
 PASSES = 5
+#: What is compared, and the ways of public loaders and of our own without packed images.
+OURS = ("pack", "pack_bytes", "pack_bytes_to_samples")
+PEERS = ("png_per_item", "png")
 
 
-class PngPerItem(Dataset[RadioMapSample]):
+class PublicSample(NamedTuple):
+    """What public loaders hand out: no scene, only its channels."""
+
+    radio_map: Tensor
+    """Path gain in [-1, 1], shape ``(1, h, w)``."""
+    condition: Tensor
+    """Buildings and transmitter in [0, 1], shape ``(2, h, w)``."""
+    outdoor_mask: Tensor
+    """Cells outside buildings, bool, shape ``(1, h, w)``."""
+    name: str
+    """``<map>_<transmitter>``."""
+
+
+class Way(NamedTuple):
+    """One way to read the samples."""
+
+    dataset: Dataset
+    use: Callable[[Any], Any]
+    """Makes samples of what the dataset gives."""
+
+
+class PngPerItem(Dataset[PublicSample]):
     """What public loaders do: decode gain, buildings and antenna image for every sample."""
 
     def __init__(self, dataset: RadioMapSeer) -> None:
@@ -54,7 +80,7 @@ class PngPerItem(Dataset[RadioMapSample]):
         """Return the number of samples."""
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> RadioMapSample:
+    def __getitem__(self, index: int) -> PublicSample:
         """Read one sample."""
         map_id, transmitter = self.dataset.pairs[index]
         name = f"{map_id}_{transmitter}"
@@ -68,7 +94,7 @@ class PngPerItem(Dataset[RadioMapSample]):
             )
         )
         condition = torch.from_numpy(np.stack([buildings, antennas])).float() / 255
-        return RadioMapSample(
+        return PublicSample(
             radio_map=units.gray_to_model(torch.tensor(gain).float() / 255)[None],
             condition=condition,
             outdoor_mask=condition[:1] == 0,
@@ -94,14 +120,13 @@ class RandomBatches(Sampler[list[int]]):
 
 
 def main() -> None:
-    """Measure, print the numbers as JSON and write them to ``--out``."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Measure and publish."""
+    parser = make_parser(__doc__)
     parser.add_argument("--root", type=Path, help="dataset to read (its own simulation)")
     parser.add_argument("--maps", type=int, default=12, help="simulated tiles (12)")
     parser.add_argument("--transmitters", type=int, default=20, help="of each tile (20)")
     parser.add_argument("--size", type=int, default=256, help="cells along a side (256)")
     parser.add_argument("--samples", type=int, default=960, help="read in a pass (960)")
-    parser.add_argument("--out", type=Path, help="JSON file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -111,74 +136,82 @@ def main() -> None:
             root = simulate_dataset(Path(folder) / "maps", size=options.size, **sizes)
         needed = ["gain/DPM", "png/buildings_complete"]
         packed = pack_dataset(root, folders=needed, out=Path(folder) / "packed")
-        result = measure(root, packed, options.samples)
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text + "\n")
+        report = measure(root, packed, options.samples)
+    publish(report, options.out)
 
 
 def measure(root: Path, packed: Path, samples: int) -> dict[str, Any]:
-    """Return samples a second of every way, ratios and the conditions."""
+    """Return the report on a dataset and its packed images."""
     pack = RadioMapSeer(root, "all", RadioMapOptions(packed=str(packed)))
     png = RadioMapSeer(root, "all", RadioMapOptions(packed=str(packed / "none")))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    batches = RandomBatches(len(pack), samples)
-    ways: dict[str, tuple[Dataset, Callable[[Any], Any]]] = {
-        "png_per_item": (PngPerItem(png), _same),
-        "png": (png, _same),
-        "pack": (pack, _same),
-        "pack_bytes": (GrayBatches(pack), _same),
-        "pack_bytes_to_samples": (
-            GrayBatches(pack),
-            lambda batch: to_samples(_move(batch, device)),
+    made = provenance("torch", "numpy", "pillow", device=device)
+    ways = {
+        "png_per_item": Way(PngPerItem(png), _same),
+        "png": Way(png, _same),
+        "pack": Way(pack, _same),
+        "pack_bytes": Way(GrayBatches(pack), _same),
+        "pack_bytes_to_samples": Way(
+            GrayBatches(pack), lambda batch: to_samples(send_to_device(batch, device))
         ),
     }
+    batches = RandomBatches(len(pack), samples)
     _check_equal(ways, batches)
-    passes: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in ways}
-    # Way after way, so that other load on the machine falls on all of them; the first time warms.
-    for number in range(PASSES + 1):
-        for name, (dataset, use) in ways.items():
-            found = {"getitem": _read(dataset, use, batches)}
-            found |= {f"workers_{n}": _load(dataset, use, batches, n) for n in (0, 1)}
-            for key, rate in found.items():
-                passes[name][key] += [rate] if number else []
-    rates = {
-        name: {key: round(statistics.median(values), 1) for key, values in rows.items()}
-        for name, rows in passes.items()
-    }
-    ratios = {
-        f"{name}/{base}": {
-            key: round(rates[name][key] / rates[base][key], 2) for key in rates[name]
-        }
-        for base in ("png_per_item", "png")
-        for name in ("pack", "pack_bytes", "pack_bytes_to_samples")
-    }
-    return {
-        "samples_per_second": rates,
-        "ratios": ratios,
+    parameters = {
         "shape": list(pack[0].radio_map.shape[1:]),
         "dataset": {"maps": len(pack.maps), "samples": len(pack)},
         "samples_per_pass": len(batches) * BATCH,
         "batch_size": BATCH,
         "device_of_to_samples": str(device),
-        **made_by("torch", "numpy", "pillow"),
-        "machine": {
-            "processor": processor_name(),
-            "cores": os.cpu_count(),
-            "system": platform.platform(),
-            "gpu": torch.cuda.get_device_name() if device.type == "cuda" else None,
-        },
     }
+    return make_report(
+        "data",
+        "reading samples: PNG files decoded one by one, against packed images",
+        compare(read_all(ways, batches)),
+        made=made,
+        parameters=parameters,
+    )
+
+
+def read_all(ways: Mapping[str, Way], batches: RandomBatches) -> dict[str, dict[str, list[float]]]:
+    """Return samples a second: way to reader to its passes.
+
+    Way after way, so that other load on the machine falls on all of them; the first time warms.
+    """
+    passes: dict[str, dict[str, list[float]]] = {name: {} for name in ways}
+    for number in range(PASSES + 1):
+        for name, (dataset, use) in ways.items():
+            found = {"getitem": _read(dataset, use, batches)}
+            found |= {f"workers_{n}": _load(dataset, use, batches, n) for n in (0, 1)}
+            for reader, rate in found.items():
+                passes[name].setdefault(reader, []).extend([rate] if number else [])
+    return passes
+
+
+def compare(passes: Mapping[str, Mapping[str, list[float]]]) -> list[Row]:
+    """Return our ways beside those with PNG files, reader by reader."""
+    rows = []
+    for peer_name in PEERS:
+        for name in OURS:
+            for reader, rates in passes[name].items():
+                ours, spread = median_and_spread(rates, 1)
+                peer, _ = median_and_spread(passes[peer_name][reader], 1)
+                rows.append(
+                    Row(
+                        name=f"{name}/{peer_name}, {reader}",
+                        what="samples read",
+                        unit="1/s",
+                        ours=ours,
+                        peer=peer,
+                        peer_name=peer_name,
+                        spread=spread,
+                    )
+                )
+    return rows
 
 
 def _same(batch: Any) -> Any:
     return batch
-
-
-def _move(batch: Any, device: torch.device) -> Any:
-    """Return a batch with its tensors on a device."""
-    return type(batch)(*(v.to(device) if isinstance(v, torch.Tensor) else v for v in batch))
 
 
 def _loader(dataset: Dataset, batches: RandomBatches, workers: int) -> DataLoader:
@@ -187,7 +220,7 @@ def _loader(dataset: Dataset, batches: RandomBatches, workers: int) -> DataLoade
     return DataLoader(dataset, batch_sampler=batches, num_workers=workers)
 
 
-def _check_equal(ways: dict[str, tuple[Dataset, Callable]], batches: RandomBatches) -> None:
+def _check_equal(ways: Mapping[str, Way], batches: RandomBatches) -> None:
     """Raise if two ways disagree on the first batch."""
     first = {name: use(next(iter(_loader(d, batches, 0)))) for name, (d, use) in ways.items()}
     wanted = first["png_per_item"]

@@ -1,6 +1,6 @@
 """Compare reflections of our ray tracing with those of Sionna RT, an independent code.
 
-    python benchmarks/sionna_crosscheck.py --out sionna.json
+    .venv/bin/python -m benchmarks.sionna_crosscheck --out sionna.json
 
 It needs sionna-rt 2.2 (``pip install sionna-rt``) and a shared library of LLVM 17 or newer, which
 on Debian is the package libllvm19; DRJIT_LIBLLVM_PATH names the library if it is not found.
@@ -14,17 +14,20 @@ reflections.
 
 import argparse
 import importlib.util
-import json
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from radiodiff.provenance import made_by
-from radiodiff.simulate import CITY_NAMES, city_tile, place_transmitters
-from radiodiff.simulate.ray_tracing import RayTracing, RayTracingConstants
+from benchmarks.common import Row, make_parser, make_report, provenance, publish
+from radiodiff.simulate import (
+    CITY_NAMES,
+    RayTracing,
+    RayTracingConstants,
+    city_tile,
+    place_transmitters,
+)
 from radiodiff.units import CARRIER_HZ, NOISE_THRESHOLD_DB, cell_to_m
 
 #: Height of Sionna's transmitter above the plane of the map [m].
@@ -93,9 +96,9 @@ def sionna_map(
     return gain
 
 
-def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return the differences of both codes [dB], one entry per map."""
-    entries = []
+def compare(arguments: argparse.Namespace) -> list[Row]:
+    """Return times and differences [dB] of both codes, one row per map."""
+    rows = []
     size = arguments.size
     RayTracing([], 8, 1.0).path_gain_db((4.0, 4.0), reflections=1)  # compile
     for city in arguments.cities:
@@ -107,72 +110,100 @@ def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         for cell in place_transmitters(engine.building_mask, arguments.transmitters, rng):
             position = cell_to_m(cell, size=size, cell_size_m=1.0)
             began = time.process_time()
-            direct, total = (
-                10 ** (engine.path_gain_db(position, reflections=r) / 10)
-                for r in (0, arguments.reflections)
-            )
+            ours = reflected_gain(engine, position, arguments.reflections)
             ours_s = time.process_time() - began
             began = time.process_time()
             theirs = sionna_map(scene, position, size, arguments.reflections, arguments.samples)
             theirs_s = time.process_time() - began
-            ours = np.nan_to_num(total - direct)
-            rows, cols = np.indices(ours.shape)
-            distance_m = np.hypot(rows - cell[0], cols - cell[1])
-            near_noise = 10 ** (NOISE_THRESHOLD_DB / 10)
-            compared = is_clear & (distance_m > MIN_DISTANCE_M)
-            heard_by_both = compared & (ours > near_noise) & (theirs > near_noise)
-            heard_by_one = compared & ((ours > near_noise) != (theirs > near_noise))
-            error_db = 10 * np.log10(ours[heard_by_both] / theirs[heard_by_both])
-            entries.append(
-                {
-                    "city": city,
-                    "transmitter_cell": [int(index) for index in cell],
-                    "cells": int(heard_by_both.sum()),
-                    "cells_heard_by_one": int(heard_by_one.sum()),
-                    "median_db": round(float(np.median(error_db)), 3),
-                    "mean_absolute_error_db": round(float(np.abs(error_db).mean()), 3),
-                    "total_power_db": round(
-                        float(10 * np.log10(ours[compared].sum() / theirs[compared].sum())), 3
-                    ),
-                    "ours_cpu_s": round(ours_s, 3),
-                    "sionna_cpu_s": round(theirs_s, 3),
-                }
+            cell = [int(index) for index in cell]
+            rows.append(
+                Row(
+                    name=f"{city}, transmitter in cell {cell[0]}, {cell[1]}",
+                    what="CPU time of the reflections of one map",
+                    unit="s",
+                    ours=round(ours_s, 3),
+                    peer=round(theirs_s, 3),
+                    peer_name="Sionna RT",
+                    details={
+                        "city": city,
+                        "transmitter_cell": cell,
+                        **differences(ours, theirs, is_clear, cell),
+                    },
+                )
             )
-    return entries
+    return rows
+
+
+def reflected_gain(
+    engine: RayTracing, position: tuple[float, float], reflections: int
+) -> np.ndarray:
+    """Return our power gain over reflected paths [1], shape ``(size, size)``."""
+    direct, total = (
+        10 ** (engine.path_gain_db(position, reflections=r) / 10) for r in (0, reflections)
+    )
+    return np.nan_to_num(total - direct)
+
+
+def differences(
+    ours: np.ndarray, theirs: np.ndarray, is_clear: np.ndarray, cell: list[int]
+) -> dict[str, Any]:
+    """Return how two maps of power gain [1] differ.
+
+    Args:
+        ours: Ours, shape ``(size, size)``.
+        theirs: Theirs, shape ``(size, size)``.
+        is_clear: Cells that no wall is near, shape ``(size, size)``.
+        cell: Row and column of the transmitter.
+    """
+    rows, cols = np.indices(ours.shape)
+    distance_m = np.hypot(rows - cell[0], cols - cell[1])
+    noise = 10 ** (NOISE_THRESHOLD_DB / 10)
+    compared = is_clear & (distance_m > MIN_DISTANCE_M)
+    heard_by_both = compared & (ours > noise) & (theirs > noise)
+    heard_by_one = compared & ((ours > noise) != (theirs > noise))
+    error_db = 10 * np.log10(ours[heard_by_both] / theirs[heard_by_both])
+    total_db = 10 * np.log10(ours[compared].sum() / theirs[compared].sum())
+    return {
+        "cells": int(heard_by_both.sum()),
+        "cells_heard_by_one": int(heard_by_one.sum()),
+        "median_db": round(float(np.median(error_db)), 3),
+        "mean_absolute_error_db": round(float(np.abs(error_db).mean()), 3),
+        "total_power_db": round(float(total_db), 3),
+    }
 
 
 def main() -> None:
-    """Compare both codes on tiles of several cities and write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Compare both codes on tiles of several cities and publish."""
+    parser = make_parser(__doc__)
     parser.add_argument("--cities", nargs="+", default=["munich", "san_francisco", "procedural"])
     parser.add_argument("--transmitters", type=int, default=2, help="maps per tile")
     parser.add_argument("--size", type=int, default=256, help="side of a tile [m]")
     parser.add_argument("--reflections", type=int, default=4)
     parser.add_argument("--samples", type=int, default=50_000_000, help="Sionna's rays per map")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="file for the JSON; standard output without")
     arguments = parser.parse_args()
     if unknown := set(arguments.cities) - set(CITY_NAMES):
         parser.error(f"expected cities among {', '.join(CITY_NAMES)}, got {', '.join(unknown)}")
     if importlib.util.find_spec("sionna") is None:
         print("sionna-rt is not installed: nothing compared; get it with: pip install sionna-rt")
         return
-    maps = compare(arguments)
-    report = {
-        "benchmark": "sionna_crosscheck",
-        "parameters": {key: value for key, value in vars(arguments).items() if key != "out"},
-        **made_by("numba", "sionna-rt", "drjit"),
-        "median_db": round(float(np.median([entry["median_db"] for entry in maps])), 3),
+    made = provenance("numba", "sionna-rt", "drjit")
+    rows = compare(arguments)
+    details = {
+        "median_db": round(float(np.median([row.details["median_db"] for row in rows])), 3),
         "mean_absolute_error_db": round(
-            float(np.mean([entry["mean_absolute_error_db"] for entry in maps])), 3
+            float(np.mean([row.details["mean_absolute_error_db"] for row in rows])), 3
         ),
-        "maps": maps,
     }
-    text = json.dumps(report, indent=1) + "\n"
-    if arguments.out:
-        arguments.out.write_text(text)
-    else:
-        print(text, end="")
+    report = make_report(
+        "sionna_crosscheck",
+        "reflections of our ray tracing against those of Sionna RT",
+        rows,
+        made=made,
+        parameters={key: value for key, value in vars(arguments).items() if key != "out"},
+        details=details,
+    )
+    publish(report, arguments.out)
 
 
 if __name__ == "__main__":

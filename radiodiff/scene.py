@@ -5,6 +5,7 @@ channels that a network is given. One scene and a batch of scenes are the same t
 one axis more in front, so that PyTorch's collation and moves between devices serve both.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Scene", "make_scene", "one_scene", "stack_scenes", "transmitter_distance_cells"]
+__all__ = [
+    "Scene",
+    "make_scene",
+    "one_scene",
+    "resample_maps",
+    "resample_scene",
+    "stack_scenes",
+    "transmitter_distance_cells",
+]
 
 
 class Scene(NamedTuple):
@@ -120,3 +129,61 @@ def transmitter_distance_cells(scenes: Scene) -> Tensor:
     rows = torch.arange(h, device=row.device).view(1, h, 1) - row
     cols = torch.arange(w, device=col.device).view(1, 1, w) - col
     return (rows.square() + cols.square()).sqrt().clamp_min(1)
+
+
+def resample_scene(scene: Scene, cell_size_m: float, *, multiple: int = 1) -> Scene:
+    """Return one scene on cells of another size, its upper left corner in place.
+
+    A new cell is built, or has a car, if the old cell at its centre is or has; a measurement moves
+    to the new cell that holds its centre, where several are averaged [dB]. The transmitter's own
+    cell is freed of buildings. Cells added to reach ``multiple`` are outdoors.
+
+    Args:
+        scene: One scene.
+        cell_size_m: Side of a new cell [m].
+        multiple: Both sides become a multiple of it.
+
+    Raises:
+        ValueError: If the cell size is not positive.
+    """
+    if not 0 < cell_size_m < float("inf"):
+        raise ValueError(f"cell_size_m must be positive, got {cell_size_m:g}")
+    ratio = cell_size_m / float(scene.cell_size_m)
+    old = scene.building_mask.shape
+    new = [multiple * math.ceil(side / ratio / multiple - 1e-6) for side in old]
+    places = [((torch.arange(side) + 0.5) * ratio).long() for side in new]
+    inside = [place < side for place, side in zip(places, old, strict=True)]
+    rows, cols = (place.clamp_max(side - 1) for place, side in zip(places, old, strict=True))
+    is_old = inside[0][:, None] & inside[1][None, :]
+    row, col = (int((cell + 0.5) / ratio) for cell in scene.transmitter_cell.tolist())
+    building_mask = scene.building_mask[rows][:, cols] & is_old
+    building_mask[row, col] = False
+    where = (~scene.measured_gain_db.isnan()).nonzero()
+    total, count = torch.zeros(2, *new, dtype=torch.float64)
+    cells = tuple(((where + 0.5) / ratio).long().unbind(1))
+    total.index_put_(cells, scene.measured_gain_db[tuple(where.unbind(1))], accumulate=True)
+    count.index_put_(cells, torch.ones(len(where), dtype=torch.float64), accumulate=True)
+    return scene._replace(
+        building_mask=building_mask,
+        transmitter_cell=torch.tensor([row, col]),
+        cell_size_m=torch.tensor(cell_size_m, dtype=torch.float32),
+        cars_mask=scene.cars_mask[rows][:, cols] & is_old,
+        measured_gain_db=total / count,  # NaN where there is none
+    )
+
+
+def resample_maps(maps: Tensor, ratio: float, sides: tuple[int, int]) -> Tensor:
+    """Return maps on cells that are ``ratio`` times as small, upper left corner in place.
+
+    Each new cell takes the value of the old one that holds its centre.
+
+    Args:
+        maps: Any values, shape ``(..., h, w)``.
+        ratio: Side of an old cell over that of a new one [1].
+        sides: Rows and columns of the result; old cells beyond them are left out.
+    """
+    rows, cols = (
+        ((torch.arange(side) + 0.5) / ratio).long().clamp_max(length - 1)
+        for side, length in zip(sides, maps.shape[-2:], strict=True)
+    )
+    return maps[..., rows, :][..., cols]

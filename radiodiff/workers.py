@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-__all__ = ["only_writer", "process_state", "run_jobs"]
+__all__ = ["need_one_process", "only_writer", "process_state", "run_jobs"]
 
 
 @contextlib.contextmanager
@@ -96,3 +96,9 @@ def process_state() -> "PartialState":
             "start with `torchrun --nproc-per-node N -m radiodiff train ...`"
         )
     return state
+
+
+def need_one_process(what: str) -> None:
+    """Raise a `ValueError` if the launcher started several processes for what runs in one."""
+    if process_state().num_processes > 1:
+        raise ValueError(f"{what} runs in one process: start it without torchrun")

@@ -262,6 +262,14 @@ class RadioMapSeer(Dataset[RadioMapSample]):
         """Names of all samples, in order."""
         return [f"{map_id}_{transmitter}" for map_id, transmitter in self.pairs]
 
+    @property
+    def first_of_each_tile(self) -> list[int]:
+        """Index of the sample with each tile's first transmitter, tiles in order."""
+        firsts: dict[int, int] = {}
+        for index, (map_id, _) in enumerate(self.pairs):
+            firsts.setdefault(map_id, index)
+        return list(firsts.values())
+
     def _check_complete(self, manifest: dict[str, Any]) -> None:
         """Raise if a gain is missing that the manifest promises or that is to be mixed in."""
         if self.mixed_in is not None:

@@ -78,6 +78,9 @@ class UNetConfig:
     """Names of the outputs, each with a way up of its own, ``<name>_path``."""
     times: int = 1
     """Times the network is given: 1, or 2 with the earlier end of a step."""
+    stem_condition: bool = False
+    """Show the condition itself to the stem, beside its features at a quarter of the sides: for a
+    process on maps, where a cell of the condition is a cell of the input."""
 
     def __post_init__(self) -> None:
         """Refuse inconsistent sizes and unknown switches.
@@ -166,8 +169,11 @@ class UNet(nn.Module):
         widths = config.widths
         pyramid = config.condition_channels
         time_width = 4 * config.width
+        stem_inputs = config.latent_channels + pyramid[0]
+        if config.stem_condition:
+            stem_inputs += config.condition_inputs
         self.stem = nn.Sequential(
-            nn.Conv2d(config.latent_channels + pyramid[0], config.width, 7, padding=3),
+            nn.Conv2d(stem_inputs, config.width, 7, padding=3),
             # As upstream: the stem alone takes fewer groups if the network is narrow.
             nn.GroupNorm(min(config.width // 4, NORM_GROUPS), config.width),
         )
@@ -203,7 +209,7 @@ class UNet(nn.Module):
         return {head: getattr(self, f"{head}_path") for head in self.config.heads}
 
     def encode_condition(self, condition: Tensor) -> list[Tensor]:
-        """Return the feature pyramid of a condition, which serves every time step.
+        """Return the features of a condition, which serve every time step.
 
         Args:
             condition: Condition in [-1, 1], shape ``(b, k, h, w)``; ``h`` and ``w`` are multiples
@@ -211,15 +217,17 @@ class UNet(nn.Module):
 
         Returns:
             One map per level at strides 4, 8, 16 and 32, finest first, sides rounded up; channels
-            as in ``config.condition_channels``.
+            as in ``config.condition_channels``. With ``stem_condition`` the condition is before
+            them.
 
         Raises:
             ValueError: If the channels are wrong or a side is no multiple of 4.
         """
         check_condition(condition, self.config.condition_inputs)
+        shown = [condition] if self.config.stem_condition else []
         if self.config.condition_mix_inputs:
             condition = self.condition_mix(condition)
-        return self.condition_encoder(condition)
+        return [*shown, *self.condition_encoder(condition)]
 
     def forward(
         self, x_t: Tensor, t: Tensor, features: Sequence[Tensor], s: Tensor | None = None
@@ -229,7 +237,7 @@ class UNet(nn.Module):
         Args:
             x_t: Noisy latents, shape ``(b, c, h, w)``; no side below 8 at the defaults.
             t: Times in (0, 1], shape ``(b,)``.
-            features: Feature pyramid from :meth:`encode_condition`.
+            features: What :meth:`encode_condition` returned.
             s: Earlier ends of the steps, in [0, t], shape ``(b,)``; for a network of two times.
 
         Returns:
@@ -244,10 +252,15 @@ class UNet(nn.Module):
         if s is not None:
             # The embedding takes a logarithm, which turns slowly from 1 up; a length of 0 is fine.
             time = time + self.span_embedding(1 + (t - s))
-        finest = functional.interpolate(features[0], size=x_t.shape[-2:], mode="bilinear")
-        stem = self.stem(torch.cat([x_t, finest], dim=1))
+        if not torch.is_autocast_enabled(x_t.device.type):  # they may come from mixed precision
+            features = [level.to(x_t.dtype) for level in features]
+        *shown, finest = features[: 1 + self.config.stem_condition]
+        inputs = [x_t, functional.interpolate(finest, size=x_t.shape[-2:], mode="bilinear")]
+        inputs += [functional.interpolate(x, size=x_t.shape[-2:], mode="area") for x in shown]
+        stem = self.stem(torch.cat(inputs, dim=1))
+        levels = features[len(shown) :]
         conditions = [
-            project(level) for project, level in zip(self.projections, features, strict=True)
+            project(level) for project, level in zip(self.projections, levels, strict=True)
         ]
 
         x = stem
@@ -279,7 +292,10 @@ class UNet(nn.Module):
         if (s is not None) != (self.config.times == 2) or (s is not None and s.shape != t.shape):
             got = 1 if s is None else f"1 of shape {tuple(t.shape)} and 1 of {tuple(s.shape)}"
             raise ValueError(f"expected {self.config.times} times for each map, got {got}")
-        expected = [(len(x_t), width) for width in self.config.condition_channels]
+        widths = list(self.config.condition_channels)
+        if self.config.stem_condition:
+            widths = [self.config.condition_inputs, *widths]
+        expected = [(len(x_t), width) for width in widths]
         got = [tuple(level.shape[:2]) for level in features]
         if got != expected:
             raise ValueError(

@@ -18,9 +18,13 @@ from radiodiff.predictors.familiar import SceneStatistics
 from radiodiff.predictors.space import Space
 from radiodiff.processes import Generators, Network
 from radiodiff.sampler import Callback, SamplerConfig, make_schedule, sample, sample_windows
-from radiodiff.scene import Scene, stack_scenes
+from radiodiff.scene import Scene, resample_maps, resample_scene, stack_scenes
 
 __all__ = ["RadioDiffPipeline", "conditioned", "map_generators", "mean_run"]
+
+
+#: Sides of a map are multiples of this: the condition encoders divide it into patches.
+_SIDES_MULTIPLE = 4
 
 
 class RadioDiffPipeline:
@@ -178,16 +182,18 @@ class RadioDiffPipeline:
         """
         sampler = sampler or self.config.sampler
         shape = self.space.shape(len(condition), tuple(condition.shape[-2:]))
-        start = self.process.start(shape, generator, t=sampler.start) if noise is None else noise[0]
+        schedule = make_schedule(sampler, self.process)
+        start = self.process.start(shape, generator, t=schedule[0]) if noise is None else noise[0]
+        draws = sampler.stochastic and self.process.draws_noise
         return sample(
             self.process,
             conditioned(self.network, condition),
-            make_schedule(sampler, self.process),
+            schedule,
             start.to(self.device),
-            start_time=sampler.start,
+            start_time=schedule[0],
             stochastic=sampler.stochastic,
             generator=generator,
-            noise=noise[1:] if noise is not None and sampler.stochastic else None,
+            noise=noise[1:] if noise is not None and draws else None,
             callback=callback,
         )
 
@@ -213,6 +219,7 @@ class RadioDiffPipeline:
         sampler: SamplerConfig | None = None,
         generator: Generators = None,
         callback: Callback | None = None,
+        resample: bool = False,
     ) -> Tensor:
         """Predict the path gain of a transmitter in a city tile.
 
@@ -222,6 +229,8 @@ class RadioDiffPipeline:
             sampler: Steps and the like; the run's if ``None``.
             generator: Source of the noise, one or one for each sample; fresh noise if ``None``.
             callback: Called as ``callback(t, x_t, answer)`` before each step.
+            resample: Predict on cells of the training's size where the scene has others, and
+                return the result on the scene's own.
 
         Returns:
             Path gain [dB], NaN inside buildings, shape ``(samples, h, w)``, on the CPU.
@@ -234,12 +243,18 @@ class RadioDiffPipeline:
         if samples < 1:
             raise ValueError(f"samples must be at least 1, got {samples}")
         self._check_knowledge(scene)
-        scenes = stack_scenes([scene])
-        if self.trained_on is not None:
-            self.trained_on.check(scenes)
+        asked, known = scene, self.trained_on
+        if resample and known is not None:
+            asked = resample_scene(scene, known.cell_size_m, multiple=_SIDES_MULTIPLE)
+        scenes = stack_scenes([asked])
+        if known is not None:
+            known.check(scenes)
         condition = self.condition(scenes).expand(samples, -1, -1, -1)
         maps = self.radio_maps(condition, sampler=sampler, generator=generator, callback=callback)
         path_gain_db = self.path_gain_db(maps[:, 0].cpu())
+        if asked is not scene:
+            ratio = float(asked.cell_size_m / scene.cell_size_m)
+            path_gain_db = resample_maps(path_gain_db, ratio, tuple(scene.building_mask.shape))
         return path_gain_db.masked_fill(scene.building_mask, torch.nan)
 
     def _check_knowledge(self, scene: Scene) -> None:

@@ -25,7 +25,7 @@ from radiodiff.provenance import made_by
 from radiodiff.runs.sessions import seconds_of_run, trained_at
 from radiodiff.scene import stack_scenes
 from radiodiff.scoring import PROTOCOLS, check_protocols, evaluate
-from radiodiff.workers import process_state
+from radiodiff.workers import need_one_process
 
 __all__ = ["BASELINES", "evaluate_run"]
 
@@ -71,8 +71,7 @@ def evaluate_run(
             are not path gain on the scale of the files, or it is no fair test and ``allow_leak``
             is false; names the maps; or there is no such predictor.
     """
-    if process_state().num_processes > 1:
-        raise ValueError("evaluation runs in one process: start it without torchrun")
+    need_one_process("evaluation")
     check_protocols(protocols)
     began = time.monotonic()
     run_dir, results_dir = Path(run_dir), Path(results_dir)
@@ -86,8 +85,7 @@ def evaluate_run(
     judged = {"radiodiff": _model(pipeline, held_out)}
     judged |= {_shown(name): make_predictor(name, training, device=device) for name in predictors}
     result = evaluate(judged, held_out, config.evaluate, protocols=protocols)
-    figure = results_dir / "predictions.png"
-    _write_figure(held_out, judged["radiodiff"], config.evaluate, figure)
+    _write_figure(held_out, judged["radiodiff"], config.evaluate, results_dir)
     maps = f"{len(held_out)} maps of {result['tiles']} tiles"
     result |= {
         "judged": f"{config.data.root}, {held_out.split}: {maps}",
@@ -98,9 +96,8 @@ def evaluate_run(
         "data": _describe(training, held_out),
         "wall_time_s": _wall_time_s(run_dir, evaluation=time.monotonic() - began),
         "config": yaml.safe_load((run_dir / "config.yaml").read_text()),
+        **({"leak": leak} if leak else {}),
     }
-    if leak:
-        result["leak"] = leak
     write_atomically(results_dir / "metrics.json", json.dumps(result, indent=1) + "\n")
     return result
 
@@ -149,14 +146,10 @@ def _leaks(config: Config, held_out: RadioMapSeer) -> dict[str, str]:
 
 
 def _write_figure(
-    dataset: RadioMapSeer, model: Predictor, config: EvaluateConfig, path: Path
+    dataset: RadioMapSeer, model: Predictor, config: EvaluateConfig, results_dir: Path
 ) -> None:
     """Draw truth and prediction of the first transmitter of a few tiles."""
-    firsts: dict[int, int] = {}
-    for index, (map_id, _) in enumerate(dataset.pairs):
-        firsts.setdefault(map_id, index)
-    chosen = list(firsts.values())[:_FIGURE_MAPS]
-    samples = [dataset[index] for index in chosen]
+    samples = [dataset[index] for index in dataset.first_of_each_tile[:_FIGURE_MAPS]]
     scenes = stack_scenes([sample.scene for sample in samples])
     predictions = mean_of_samples(model(scenes, samples=config.samples, seed=config.seed))
     rows = [
@@ -169,8 +162,8 @@ def _write_figure(
         }
         for sample, prediction in zip(samples, predictions, strict=True)
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    plot_predictions(rows).savefig(path, dpi=110)
+    results_dir.mkdir(parents=True, exist_ok=True)
+    plot_predictions(rows).savefig(results_dir / "predictions.png", dpi=110)
 
 
 def _describe(training: RadioMapSeer, held_out: RadioMapSeer) -> dict[str, Any]:

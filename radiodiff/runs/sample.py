@@ -21,7 +21,7 @@ from radiodiff.predictors import draw_maps
 from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.progress import log_progress
 from radiodiff.sampler import SamplerConfig, make_schedule
-from radiodiff.workers import process_state
+from radiodiff.workers import need_one_process
 
 __all__ = ["sample_run"]
 
@@ -61,8 +61,7 @@ def sample_run(
         ValueError: If the folder holds pictures of other weights or settings, a number is below
             1, several processes were launched, or edges are to be drawn for random crops.
     """
-    if process_state().num_processes > 1:
-        raise ValueError("sampling runs in one process: start it without torchrun")
+    need_one_process("sampling")
     if max_maps is not None and max_maps < 1:
         raise ValueError(f"max_maps must be at least 1, got {max_maps}")
     pipeline = RadioDiffPipeline.from_run(run_dir, device=device)

@@ -49,11 +49,10 @@ def train_run(
 ) -> Path:
     """Train a run's stages and return its folder, which `RadioDiffPipeline.from_run` reads.
 
-    A process on maps has no first stage.
-
-    The folder receives ``config.yaml`` (resolved) before the first step, one folder a stage, and
-    ``autoencoder.safetensors``, ``latents.json`` and ``diffusion.safetensors`` as they are
-    finished. Calling it again goes on from the newest checkpoint.
+    A process on maps has no first stage. The folder receives ``config.yaml`` (resolved) before the
+    first step, one folder a stage, and ``autoencoder.safetensors``, ``latents.json`` and
+    ``diffusion.safetensors`` as they are finished. Calling it again goes on from the newest
+    checkpoint.
 
     Args:
         config: The run.
@@ -125,10 +124,7 @@ def _note_scenes(dataset: MapDataset, run_dir: Path) -> None:
     """Keep in ``scenes.json`` what the training scenes are like, one a tile."""
     if not isinstance(dataset, RadioMapSeer):
         return
-    firsts: dict[int, int] = {}
-    for index, (map_id, _) in enumerate(dataset.pairs):
-        firsts.setdefault(map_id, index)
-    scenes = (dataset[index].scene for index in firsts.values())
+    scenes = (dataset[index].scene for index in dataset.first_of_each_tile)
     noted = SceneStatistics.of_scenes(scenes)._asdict()
     write_atomically(run_dir / "scenes.json", json.dumps(noted, indent=1) + "\n")
 

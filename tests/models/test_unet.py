@@ -36,6 +36,8 @@ def test_unet_has_a_way_up_for_each_head_and_the_times_it_is_told(heads, times):
         for other in (unet(x_t, t, features, t / 3), unet(x_t, t, features, t)):
             assert other[0].isfinite().all()
             assert (other[0] - outputs[0]).abs().max() > 1e-3
+        nearly, none = (unet(x_t, t, features, s)[0] for s in (t - 1e-5, t))
+        torch.testing.assert_close(nearly, none, atol=1e-3, rtol=0)
     for wrong in ([], [t[:1]]) if times == 2 else ([t],):
         with pytest.raises(ValueError, match=f"expected {times} times"):
             unet(x_t, t, features, *wrong)
@@ -75,3 +77,27 @@ def test_double_precision_goes_through_time_and_filter():
     assert exact.dtype == torch.float64
     nudged = unet.time_embedding(t + 1e-12)
     assert 0 < (nudged - exact).abs().max() < 1e-8
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("side", [32, 8])
+def test_stem_sees_each_cell_of_the_condition(side):
+    """On a map a single cell counts where it is; on latents its share of their cell does."""
+    unet = UNet(replace(SMALL, latent_channels=1, stem_condition=True)).eval()
+    plain = UNet(replace(SMALL, latent_channels=1))
+    extra = unet.stem[0].weight.shape[1] - plain.stem[0].weight.shape[1]
+    assert extra == unet.config.condition_inputs == 2
+    condition = torch.zeros(1, 2, 32, 32)
+    condition[0, 0, 12, 20] = 1
+    features = unet.encode_condition(condition)
+    seen = []
+    unet.stem.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    x_t = torch.randn(1, 1, side, side)
+    unet(x_t, torch.tensor([0.5]), features)
+    ratio = 32 // side
+    shown = torch.zeros(side, side)
+    shown[12 // ratio, 20 // ratio] = 1 / ratio**2
+    assert torch.equal(seen[0][:, :1], x_t)
+    torch.testing.assert_close(seen[0][0, -2], shown)
+    with pytest.raises(ValueError, match="they come from encode_condition"):
+        unet(x_t, torch.tensor([0.5]), features[1:])

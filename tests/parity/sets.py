@@ -406,7 +406,7 @@ def run_pass(
     task: AutoencoderTask, pass_name: str, step: int, radio_map: Tensor, noise: Tensor
 ) -> dict[str, Tensor]:
     """Return the loss of a pass and what the public code logs of it."""
-    batch = RadioMapSample(radio_map, torch.ones(0), torch.ones(0), "")
+    batch = RadioMapSample(radio_map, torch.ones(0), None, torch.ones(0), "")
     discriminator = deepcopy(task.discriminator)  # a pass moves its statistics
     with _given(noise):
         loss, terms = task(batch, pass_name, step, torch.Generator())

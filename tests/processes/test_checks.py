@@ -43,6 +43,7 @@ def test_normal_law_is_known_by_mean_and_variance():
     assert not mean.holds
     assert not variance.holds
     assert mean.tolerance == pytest.approx(5 * math.sqrt(9.5 / COUNT))
+    assert variance.tolerance == pytest.approx(5 * 9.5 * math.sqrt(2 / COUNT), rel=1e-4)
 
 
 def test_mean_of_any_law():

@@ -89,6 +89,18 @@ def test_deterministic_step_keeps_the_pair():
         assert torch.allclose(moved, x_s, atol=1e-6)
 
 
+@pytest.mark.parametrize("stochastic", [True, False])
+def test_step_makes_the_pair_fit_first(stochastic):
+    """Eq. ``inversion``: the step's drift is minus the one ``x_0`` that both answers give."""
+    x_t, drift, noise = (standard_normal(SHAPE, seeded(k)) for k in range(3))
+    t, s, answer = 0.6, 0.2, Prediction(drift, noise)
+    x_0 = x_t - t * drift - math.sqrt(t) * noise
+    keep = (t - s) / math.sqrt(t) if stochastic else math.sqrt(t) - math.sqrt(s)
+    given = torch.zeros(SHAPE) if stochastic else None
+    moved = SDE.step(x_t, answer, t=t, s=s, stochastic=stochastic, noise=given)
+    torch.testing.assert_close(moved, x_t + (t - s) * x_0 - keep * noise)
+
+
 def test_small_deterministic_steps_follow_the_velocity():
     """Eq. ``deterministic`` and eq. ``probability-flow``: one is the other's integral."""
     x_t, drift, noise = (standard_normal(SHAPE, seeded(k)).double() for k in range(3))
@@ -166,6 +178,14 @@ def test_perturb_refuses_times_outside():
     x = torch.zeros(SHAPE)
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         SDE.perturb(x, x, torch.tensor([0.0, 0.5, 1.5]))
+
+
+def test_start_below_time_1_is_the_marginal_of_a_clean_map_of_0():
+    """Eq. ``marginal``: with ``x_0 = 0`` there is noise alone, ``sqrt(t)`` of it."""
+    start, full = SDE.start(SHAPE, seeded(), t=0.25), SDE.start(SHAPE, seeded())
+    assert torch.equal(full, standard_normal(SHAPE, seeded()))
+    zero = torch.zeros(SHAPE)
+    torch.testing.assert_close(start, SDE.perturb(zero, full, torch.full((3,), 0.25)))
 
 
 def test_times_lie_in_range():

@@ -1,6 +1,6 @@
 """Measure what each correction of the public code's faults changes: one switch undone at a time.
 
-    .venv/bin/python tools/ablate_corrections.py
+    .venv/bin/python -m experiments.ablate_corrections
 
 Same maps, seeds and budget for every row (``configs/ablation.yaml``); each seed trains its own
 autoencoder, which all its second stages share. Writes ``results/ablation/metrics.json`` and the
@@ -9,41 +9,46 @@ called again it goes on where it stopped.
 """
 
 import argparse
-import json
 import logging
 import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import yaml
-from radiodiff.diffusion import DiffusionConfig
 from scipy.stats import t
 from torch.utils.data import DataLoader
 
+from experiments.common import Origin, make_parser, measured_once, read_options, write_result
 from radiodiff import units
 from radiodiff.checkpoint import load_weights
-from radiodiff.config import Config, config_text, load_config, save_config
+from radiodiff.cli.options import add_overrides
+from radiodiff.config import Config, load_config, save_config
 from radiodiff.data import split_maps
 from radiodiff.data.open import make_dataset
 from radiodiff.files import project_path, write_atomically
 from radiodiff.models import AutoencoderKL, SwinConfig, SwinEncoder, UNet
-from radiodiff.predictors import PipelinePredictor, dataset_conditions
-from radiodiff.predictors.pipeline import RadioDiffPipeline
-from radiodiff.progress import show_log
-from radiodiff.provenance import made_by
+from radiodiff.predictors import PipelinePredictor, RadioDiffPipeline, dataset_conditions
+from radiodiff.predictors.pipeline import conditioned
+from radiodiff.processes import ConstantSDE
 from radiodiff.runs.train import train_run
 from radiodiff.scoring import PROTOCOLS, evaluate, rmse
-from radiodiff.tasks import GenerativeTask
 
 logger = logging.getLogger("radiodiff.ablation")
+
+PROTOCOL = (
+    "Second stage: loss on held-out maps (the configuration's own, same times and noise for every "
+    "row), RMSE [dB] over outdoor cells of maps sampled from noise. First stage: RMSE [dB] of "
+    f"reconstructions. {PROTOCOLS['city']}"
+)
+#: What a stage leaves in its run folder.
+FIRST_STAGE = ("autoencoder.safetensors", "latents.json")
+SECOND_STAGE = ("diffusion.safetensors",)
 
 BASE = "ours"
 
@@ -61,6 +66,12 @@ class Row:
     processes: int = 1
     against: str = BASE
     """Row that it is compared with."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is more to change than sampling, which asks the same weights again."""
+        concerns_sampling = [x.startswith(("sampler.", "evaluate.")) for x in self.overrides]
+        return not concerns_sampling or not all(concerns_sampling)
 
 
 _D1 = "process.constant_sde.drift_skip=reference"
@@ -123,107 +134,116 @@ ROWS = {
 
 def main() -> None:
     """Run what is missing, then write results and table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, "results/ablation")
     parser.add_argument("--seeds", type=int, default=3, help="repetitions (3)")
     parser.add_argument("--only", nargs="*", choices=tuple(ROWS), help="train these rows only")
-    parser.add_argument("--set", dest="overrides", action="append", default=[], help="KEY=VALUE")
-    parser.add_argument("--out", type=Path, default=project_path("results/ablation"))
     parser.add_argument("--runs", type=Path, default=project_path("runs/ablation"))
-    options = parser.parse_args()
-    show_log(sys.stderr, "%(asctime)s %(message)s")
-    began = time.monotonic()
-    seeds = range(options.seeds)
-    wanted = set(options.only or ROWS) | {BASE}
-    wanted |= {ROWS[name].against for name in wanted}
-    measured: dict[str, list[dict[str, float]]] = {}
-    for seed in seeds:
-        for name, row in ROWS.items():
-            if name not in wanted:
-                continue
-            values = measure(row, seed, options.runs / f"{name}-{seed}", options)
-            measured.setdefault(name, []).append(values)
-            logger.info("%s, seed %d: %s", name, seed, values)
+    add_overrides(parser, "training.max_steps=20")
+    options = read_options(parser)
+    origin = Origin.now("torch", "numpy", device=torch.device("cpu"))
+    measured = measure_rows(wanted_rows(options.only), options)
     config = load_config("ablation", options.overrides)
     result = {
-        "protocol": "Second stage: loss on held-out maps (the configuration's own, same times and "
-        "noise for every row), RMSE [dB] over outdoor cells of maps sampled from noise. First "
-        f"stage: RMSE [dB] of reconstructions. {PROTOCOLS['city']}",
-        "seeds": list(seeds),
+        "protocol": PROTOCOL,
+        "seeds": list(range(options.seeds)),
         "rows": {
             name: {
-                "fault": row.fault,
-                "what": row.what,
-                "switches": [*row.overrides, *row.first_stage],
-                "against": row.against,
-                "values": measured[name],
+                "fault": ROWS[name].fault,
+                "what": ROWS[name].what,
+                "switches": [*ROWS[name].overrides, *ROWS[name].first_stage],
+                "against": ROWS[name].against,
+                "values": values,
             }
-            for name, row in ROWS.items()
-            if name in measured
+            for name, values in measured.items()
         },
         "identities": identities(config),
         "shared_maps": shared_maps(),
-        **made_by("torch", "numpy", device=torch.device("cpu")),
-        "wall_time_s": round(time.monotonic() - began, 1),
-        "config": yaml.safe_load(config_text(config)),
     }
-    table = format_ablation(result)
-    write_atomically(options.out / "metrics.json", json.dumps(result, indent=1) + "\n")
-    write_atomically(options.out / "table.md", table)
+    result = write_result(options.out, result, origin, config=config)
+    write_atomically(options.out / "table.md", format_ablation(result))
     print(options.out / "table.md")
 
 
-def measure(row: Row, seed: int, run_dir: Path, options: argparse.Namespace) -> dict[str, float]:
-    """Return loss and RMSE of a row; kept in its run folder, so that a stopped call goes on."""
-    kept = run_dir / "measured.json"
-    overrides = (*options.overrides, f"seed={seed}", *row.overrides, *row.first_stage)
-    config = load_config("ablation", overrides)
-    if kept.is_file():
-        if load_config(run_dir / "config.yaml") != config:
-            raise SystemExit(f"{run_dir} was measured with another configuration: delete it")
-        return json.loads(kept.read_text())
-    if row.first_stage:
+def wanted_rows(only: Iterable[str] | None) -> list[str]:
+    """Return the named rows, all if ``None``, with those that they are compared with, in order."""
+    wanted = set(only or ROWS) | {BASE}
+    wanted |= {ROWS[name].against for name in wanted}
+    return [name for name in ROWS if name in wanted]
+
+
+def measure_rows(
+    names: Sequence[str], options: argparse.Namespace
+) -> dict[str, list[dict[str, float]]]:
+    """Return loss and RMSE of rows, one entry a seed; what was measured before is read."""
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for seed in range(options.seeds):
+        for name in names:
+            overrides = (*options.overrides, f"seed={seed}")
+            overrides += (*ROWS[name].overrides, *ROWS[name].first_stage)
+            job = Job(
+                row=ROWS[name],
+                overrides=overrides,
+                config=load_config("ablation", overrides),
+                run_dir=options.runs / f"{name}-{seed}",
+                base_dir=options.runs / f"{BASE}-{seed}",
+            )
+            values = measured_once(job.run_dir, job.config, lambda job=job: measure(job))
+            measured[name].append(values)
+            logger.info("%s, seed %d: %s", name, seed, values)
+    return measured
+
+
+class Job(NamedTuple):
+    """One row at one seed."""
+
+    row: Row
+    overrides: tuple[str, ...]
+    """All changes of ``configs/ablation.yaml``."""
+    config: Config
+    """The configuration with them."""
+    run_dir: Path
+    """Folder of its run."""
+    base_dir: Path
+    """Folder of the run with all corrections at that seed."""
+
+
+def measure(job: Job) -> dict[str, float]:
+    """Train what a row changes and return its loss and RMSE."""
+    config, run_dir = job.config, job.run_dir
+    if job.row.first_stage:
         train_run(config, run_dir, stages=("autoencoder",))
-        values = {"rmse_db": reconstruction_rmse(config, run_dir)}
+        return {"rmse_db": reconstruction_rmse(config, run_dir)}
+    if job.row is ROWS[BASE]:
+        train_run(config, run_dir)
+    elif job.row.trains:
+        copy_files(job.base_dir, run_dir, FIRST_STAGE)
+        train_second_stage(job)
     else:
-        base = options.runs / f"{BASE}-{seed}"
-        if row is ROWS[BASE]:
-            train_run(config, run_dir)
-        elif all(override.startswith("evaluate.") for override in row.overrides):
-            run_dir.mkdir(parents=True, exist_ok=True)
-            for name in ("autoencoder.safetensors", "diffusion.safetensors", "latents.json"):
-                shutil.copyfile(base / name, run_dir / name)
-            save_config(config, run_dir / "config.yaml")
-        else:
-            place_autoencoder(base, run_dir)
-            train_second_stage(config, overrides, run_dir, row.processes)
-        values = {
-            "loss": held_out_loss(config, run_dir),
-            "rmse_db": sampled_rmse(config, run_dir),
-        }
-        if row is ROWS[BASE]:
-            values["reconstruction_rmse_db"] = reconstruction_rmse(config, run_dir)
-    write_atomically(kept, json.dumps(values))
+        copy_files(job.base_dir, run_dir, (*FIRST_STAGE, *SECOND_STAGE))
+        save_config(config, run_dir / "config.yaml")
+    values = {"loss": held_out_loss(config, run_dir), "rmse_db": sampled_rmse(config, run_dir)}
+    if job.row is ROWS[BASE]:
+        values["reconstruction_rmse_db"] = reconstruction_rmse(config, run_dir)
     return values
 
 
-def place_autoencoder(base: Path, run_dir: Path) -> None:
-    """Give a run the first stage of the row with all corrections."""
+def copy_files(base: Path, run_dir: Path, names: Iterable[str]) -> None:
+    """Give a run what another one learned."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    for name in ("autoencoder.safetensors", "latents.json"):
+    for name in names:
         shutil.copyfile(base / name, run_dir / name)
 
 
-def train_second_stage(
-    config: Config, overrides: Sequence[str], run_dir: Path, processes: int
-) -> None:
+def train_second_stage(job: Job) -> None:
     """Train in this process, or under torchrun in several."""
-    if processes == 1:
-        train_run(config, run_dir, stages=("diffusion",))
+    if job.row.processes == 1:
+        train_run(job.config, job.run_dir, stages=("diffusion",))
         return
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
-    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "-m", "radiodiff", "train"]
-    command += ["--config", "ablation", "--run-dir", str(run_dir)]
-    for override in overrides:
+    command = [sys.executable, "-m", "torch.distributed.run"]
+    command += [f"--nproc-per-node={job.row.processes}", "--rdzv-backend=c10d"]
+    command += ["--rdzv-endpoint=127.0.0.1:0", "-m", "radiodiff", "train"]
+    command += ["--config", "ablation", "--run-dir", str(job.run_dir)]
+    for override in job.overrides:
         command += ["--set", override]
     # Two processes of one thread each.
     subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -231,29 +251,31 @@ def train_second_stage(
 
 def held_out_loss(config: Config, run_dir: Path) -> float:
     """Return the mean loss on held-out maps, in the process and under the weights of our own."""
-    ours = DiffusionConfig(drift_skip=config.process.constant_sde.drift_skip)
+    # The skip belongs to the network as it was trained; the weights of the loss do not.
+    process = ConstantSDE(drift_skip=config.process.constant_sde.drift_skip)
     pipeline = RadioDiffPipeline.from_run(run_dir, device="cpu")
-    config = replace(config, diffusion=ours)
-    task = GenerativeTask(config, pipeline.space.autoencoder, pipeline.space.scale)
-    task.network.load_state_dict(pipeline.network.state_dict())
-    task.eval()
     dataset = make_dataset(config, "test", max_maps=config.evaluate.max_maps)
     generator = torch.Generator().manual_seed(0)
+    losses = []
     with torch.no_grad():
-        losses = [
-            task(batch, "diffusion", 0, generator).loss.item()
-            for _ in range(4)  # several times and noises for each map
-            for batch in DataLoader(dataset, batch_size=32, generator=torch.Generator())
-        ]
+        for _ in range(4):  # several times and noises for each map
+            for batch in DataLoader(dataset, batch_size=32, generator=torch.Generator()):
+                x_0 = pipeline.space.x_0(batch.radio_map, batch.condition, generator)
+                condition = pipeline.network_input(batch.condition)
+                network = conditioned(pipeline.network, condition)
+                losses.append(process.loss(network, x_0, generator=generator).mean().item())
     return float(np.mean(losses))
 
 
 def sampled_rmse(config: Config, run_dir: Path) -> float:
     """Return the mean RMSE of sampled maps [dB]."""
-    pipeline = RadioDiffPipeline.from_run(run_dir)
     dataset = make_dataset(config, "test", max_maps=config.evaluate.max_maps)
-    predictors = {"model": PipelinePredictor(pipeline, conditions=dataset_conditions(dataset))}
-    result = evaluate(predictors, dataset, config.evaluate, protocols=["city"])
+    model = PipelinePredictor(
+        RadioDiffPipeline.from_run(run_dir),
+        shared_noise=config.evaluate.shared_noise,
+        conditions=dataset_conditions(dataset),
+    )
+    result = evaluate({"model": model}, dataset, config.evaluate, protocols=["city"])
     return result["protocols"]["city"]["scores"]["model"]["rmse_db"]["value"]
 
 
@@ -278,13 +300,13 @@ def identities(config: Config) -> dict[str, float]:
     side = 4 * config.autoencoder.downsampling * config.network.min_latent_side
     condition = torch.rand(2, config.network.condition_inputs, side, side, generator=generator)
     x_t = torch.randn(2, config.network.latent_channels, side // 4, side // 4, generator=generator)
-    outputs = []
+    drifts = []
     for mode in ("size_free", "fixed"):
         sizes = replace(config.network, fourier_filter=mode, filter_size=(side // 16, side // 16))
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
-            unet = UNet(sizes).eval()
-        outputs.append(unet(x_t, torch.full((2,), 0.5), unet.encode_condition(condition)).drift)
+            network = conditioned(UNet(sizes).eval(), condition)
+        drifts.append(network(x_t, torch.full((2,), 0.5))[sizes.heads.index("drift")])
     swins = []
     for sticky in (False, True):
         with torch.random.fork_rng(devices=[]):
@@ -295,7 +317,7 @@ def identities(config: Config) -> dict[str, float]:
     pairs = zip(*swins, strict=True)
     return {
         "D2, size-free against fixed filter at the size it was made for": float(
-            (outputs[0] - outputs[1]).abs().max()
+            (drifts[0] - drifts[1]).abs().max()
         ),
         "D10, windows' shift decided anew or kept, at one size": max(
             float((a - b).abs().max()) for a, b in pairs
@@ -320,35 +342,70 @@ def shared_maps() -> dict[str, dict[str, int]]:
     return result
 
 
-def format_ablation(result: dict[str, Any]) -> str:
+class Change(NamedTuple):
+    """What undoing a correction does to the RMSE, seed by seed."""
+
+    mean_db: float
+    spread_db: float
+    """Standard deviation over seeds [dB]; infinite for one seed."""
+    is_clear: bool
+    """Whether the 95 % interval of Student's t excludes 0."""
+
+
+def format_ablation(result: Mapping[str, Any]) -> str:
     """Return the results as a MyST table with its notes."""
     rows = result["rows"]
-
-    def values(name: str, key: str) -> np.ndarray:
-        return np.array([seed[key] for seed in rows[name]["values"]])
-
-    clear: list[str] = []
+    changes = {name: change_of_rmse(rows, name) for name, row in rows.items() if row["fault"]}
     lines = ["| fault | undone | loss | RMSE [dB] | change of RMSE [dB] |", "|---|---|---|---|---|"]
     for name, row in rows.items():
-        first = any("autoencoder" in switch for switch in row["switches"])
-        error = values(name, "rmse_db")
-        loss = "" if first else f"{values(name, 'loss').mean():.3f}"
-        change = ""
-        if row["fault"]:
-            key = "reconstruction_rmse_db" if first else "rmse_db"
-            difference = error - values(row["against"], key)
-            spread = difference.std(ddof=1) if len(difference) > 1 else float("inf")
-            change = f"{difference.mean():+z.2f} ± {spread:.2f}"
-            half_width = t.ppf(0.975, max(len(difference) - 1, 1)) * spread / len(difference) ** 0.5
-            if abs(difference.mean()) > half_width:
-                clear.append(f"{row['fault']} ({row['what']})")
+        first = is_first_stage(row)
         what = row["what"] + (" (first stage)" if first else "")
-        lines.append(f"| {row['fault']} | {what} | {loss} | {error.mean():.2f} | {change} |")
-    base = values(BASE, "reconstruction_rmse_db").mean()
+        loss = "" if first else f"{values_of(rows, name, 'loss').mean():.3f}"
+        error = f"{values_of(rows, name, 'rmse_db').mean():.2f}"
+        change = ""
+        if name in changes:
+            change = f"{changes[name].mean_db:+z.2f} ± {changes[name].spread_db:.2f}"
+        lines.append(f"| {row['fault']} | {what} | {loss} | {error} | {change} |")
+    clear = [
+        f"{rows[name]['fault']} ({rows[name]['what']})"
+        for name, change in changes.items()
+        if change.is_clear
+    ]
+    return "\n".join([*lines, "", *format_notes(result, clear)]) + "\n"
+
+
+def values_of(rows: Mapping[str, Any], name: str, key: str) -> np.ndarray:
+    """Return what a row was measured at, one value a seed."""
+    return np.array([values[key] for values in rows[name]["values"]])
+
+
+def is_first_stage(row: Mapping[str, Any]) -> bool:
+    """Return whether a row changes the autoencoder, under today's or older names of the keys."""
+    return any("autoencoder" in switch for switch in row["switches"])
+
+
+def change_of_rmse(rows: Mapping[str, Any], name: str) -> Change:
+    """Return the paired difference of a row and the one it is compared with."""
+    row = rows[name]
+    key = "reconstruction_rmse_db" if is_first_stage(row) else "rmse_db"
+    difference = values_of(rows, name, "rmse_db") - values_of(rows, row["against"], key)
+    count = len(difference)
+    spread = difference.std(ddof=1) if count > 1 else float("inf")
+    half_width = t.ppf(0.975, max(count - 1, 1)) * spread / count**0.5
+    return Change(difference.mean(), spread, abs(difference.mean()) > half_width)
+
+
+def format_notes(result: Mapping[str, Any], clear: Sequence[str]) -> list[str]:
+    """Return the lines below the table.
+
+    Args:
+        result: What `format_ablation` takes.
+        clear: Rows whose change exceeds what the seeds vary.
+    """
+    base = values_of(result["rows"], BASE, "reconstruction_rmse_db").mean()
     seeds = len(result["seeds"])
     maps = result["config"]["evaluate"]["max_maps"]
-    lines += [
-        "",
+    lines = [
         f"Means over {seeds} seeds on {maps} tiles of a held-out city; change: mean and standard "
         "deviation over seeds of the paired difference, above 0 where undoing the correction costs "
         f"accuracy. Reconstructions of the first stage with all corrections: {base:.2f} dB. "
@@ -369,7 +426,7 @@ def format_ablation(result: dict[str, Any]) -> str:
             f"- `{splits}`: of {counts['test maps']} test maps, {counts['test maps in train']} "
             f"in training, {counts['test maps in val']} in validation."
         )
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a training step means: which terms, which parameters, which randomness."""
+"""The first stage: which terms its loss has, which parameters a pass trains, and when."""
 
 import dataclasses
 
@@ -8,9 +8,8 @@ from torch.utils.data import DataLoader
 
 from radiodiff.data import RadioMapSeer
 from radiodiff.losses import AutoencoderLossConfig
-from radiodiff.models import AutoencoderKL, parameter_count
-from radiodiff.predictors.space import Space
-from radiodiff.tasks import AutoencoderTask, GenerativeTask, measure_scale
+from radiodiff.models import parameter_count
+from radiodiff.tasks import AutoencoderTask
 
 
 @pytest.fixture
@@ -71,36 +70,3 @@ def test_perceptual_term_without_weights_is_refused(tiny, tmp_path):
     loss = AutoencoderLossConfig(perceptual_weights_file=str(tmp_path / "none.pt"))
     with pytest.raises(FileNotFoundError, match="perceptual_weight: 0"):
         AutoencoderTask(dataclasses.replace(tiny, autoencoder_loss=loss))
-
-
-def test_diffusion_trains_the_unet_alone(tiny, batch):
-    autoencoder = AutoencoderKL(tiny.autoencoder)
-    task = GenerativeTask(tiny, autoencoder, 1.0)
-    task(batch, "diffusion", 0, generator()).loss.backward()
-    assert all(p.grad is None for p in autoencoder.parameters())
-    trained = task.parameters_of("diffusion")
-    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in trained)
-    assert not any(name.startswith("frozen") for name in task.state_dict())
-
-
-def test_loss_is_a_function_of_the_generator(tiny, batch):
-    torch.manual_seed(0)
-    task = GenerativeTask(tiny, AutoencoderKL(tiny.autoencoder), 1.0).eval()
-    losses = [task(batch, "diffusion", 0, generator(seed)).loss.item() for seed in (1, 1, 2)]
-    assert losses[0] == losses[1] != losses[2]
-
-
-def test_samples_are_radio_maps(tiny, batch):
-    task = GenerativeTask(tiny, AutoencoderKL(tiny.autoencoder), 1.0)
-    maps = task.sample(task.averaged, batch, generator())
-    assert maps.shape == batch.radio_map.shape
-    assert maps.abs().max() <= 1
-
-
-def test_latent_scale_brings_latents_to_unit_variance(tiny, batch):
-    autoencoder = AutoencoderKL(tiny.autoencoder)
-    scale = measure_scale(Space(tiny, autoencoder, 1.0), [batch, batch], generator(0))
-    with torch.no_grad():
-        noise = generator(0)
-        latents = [autoencoder.encode(batch.radio_map).sample(noise) for _ in range(2)]
-    assert (scale * torch.cat(latents)).std().item() == pytest.approx(1, rel=1e-5)

@@ -1,17 +1,14 @@
 """Measure what further denoiser calls buy: error, spread and time over the number of steps.
 
-    .venv/bin/python tools/sweep_steps.py
+    .venv/bin/python -m experiments.sweep_steps
 
 Draws maps of held-out tiles with each sampler and each number of steps, several times. Writes
 ``results/steps/metrics.json``, which the chapter *Draw a radio map in a few steps* shows. A few
 minutes on two CPU cores.
 """
 
-import argparse
 import dataclasses
-import json
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,18 +16,17 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from experiments.common import Origin, make_parser, read_options, write_result
 from radiodiff import units
-from radiodiff.settings import config_text
-from radiodiff.data import RadioMapSample
+from radiodiff.config import Config
+from radiodiff.data import MapDataset, RadioMapSample
 from radiodiff.data.open import make_dataset
-from radiodiff.files import project_path, sha256, write_atomically
-from radiodiff.predictors.pipeline import RadioDiffPipeline, map_generators
-from radiodiff.progress import show_log
-from radiodiff.provenance import made_by
+from radiodiff.files import project_path, sha256
+from radiodiff.predictors import RadioDiffPipeline, draw_maps
+from radiodiff.sampler import SamplerConfig, make_schedule
 from radiodiff.scoring import bootstrap_interval, rmse
 
 logger = logging.getLogger("radiodiff.steps")
@@ -47,85 +43,61 @@ PROTOCOL = (
 STEPS = (1, 2, 3, 5, 10, 20, 50)
 
 
-@dataclasses.dataclass(frozen=True)
-class Sampler:
-    """A way from noise to a map."""
-
-    name: str
-    stochastic: bool = True
-    schedule: str = "uniform"
-
-
-SAMPLERS = (
-    Sampler("stochastic"),
-    Sampler("deterministic", stochastic=False),
-    Sampler("schedule of the public code", schedule="reference"),
-)
+#: Ways from noise to a map by name: what each changes of the run's own sampler.
+SAMPLERS: dict[str, dict[str, Any]] = {
+    "stochastic": {"schedule": "uniform", "stochastic": True},
+    "deterministic": {"schedule": "uniform", "stochastic": False},
+    "schedule of the public code": {"schedule": "reference", "stochastic": True},
+}
 
 
 def main() -> None:
     """Draw, score and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, "results/steps")
     parser.add_argument("--run-dir", type=Path, default=project_path("results/small"))
-    parser.add_argument("--out", type=Path, default=project_path("results/steps"))
     parser.add_argument("--tiles", type=int, default=24, help="held-out tiles (24)")
     parser.add_argument("--transmitters", type=int, default=2, help="of each tile (2)")
     parser.add_argument("--samples", type=int, default=4, help="samples averaged (4)")
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="steps to try")
     parser.add_argument("--threads", type=int, default=None, help="threads of torch (all)")
-    options = parser.parse_args()
-    show_log(sys.stderr, "%(asctime)s %(message)s")
+    options = read_options(parser)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    began = time.monotonic()
     pipeline = RadioDiffPipeline.from_run(options.run_dir)
-    made = made_by("torch", "numpy", device=pipeline.device)
+    origin = Origin.now("torch", "numpy", device=pipeline.device)
     config = pipeline.config
     dataset = make_dataset(config, "test", max_maps=options.tiles)
-    per_tile = len(dataset) // len(dataset.maps)
-    count = min(per_tile, options.transmitters)
-    chosen = [i for i in range(len(dataset)) if i % per_tile < count]
-    batches = list(DataLoader(Subset(dataset, chosen), batch_size=config.evaluate.batch_size))
-    draw(pipeline, batches[0], SAMPLERS[0], 1, number=0)  # the first call of a network is slower
-    measured: list[tuple[Sampler, int, Measured]] = []
-    for sampler in SAMPLERS:
-        for steps in options.steps:
-            values = measure(pipeline, batches, sampler, steps, options.samples)
-            measured.append((sampler, steps, values))
-            logger.info(
-                "%s, %d steps: RMSE %.3f dB, %.1f ms a map",
-                *(sampler.name, steps, values.rmse_db[1].mean(), values.ms_per_map),
-            )
+    batches = read_batches(dataset, config, options.transmitters)
+    measured = sweep(pipeline, batches, options.steps, options.samples)
     names = [name for batch in batches for name in batch.name]
-    base = next(values for _, steps, values in measured if steps == min(options.steps))
+    base = next(one for one in measured if one.sampler.steps == min(options.steps))
     result = {
         "what": "error, spread and time over denoiser calls",
         "protocol": PROTOCOL,
         "tiles": len(dataset.maps),
         "maps": len(names),
-        "base": {"sampler": SAMPLERS[0].name, "steps": min(options.steps), "samples": 1},
+        "base": {"sampler": base.name, "steps": base.sampler.steps, "samples": 1},
         "rows": [
-            row
-            for sampler, steps, values in measured
-            for row in rows(sampler, steps, values, base, names, config.evaluate.bootstrap)
+            row for one in measured for row in rows(one, base, names, config.evaluate.bootstrap)
         ],
         "run": config.name,
         "weights_sha256": sha256(options.run_dir / "diffusion.safetensors"),
         "seed": config.evaluate.seed,
-        **made,
         "data": {"root": config.data.root, "split": dataset.split},
-        "wall_time_s": round(time.monotonic() - began, 1),
-        "config": yaml.safe_load(config_text(config)),
     }
-    write_atomically(options.out / "metrics.json", json.dumps(result, indent=1) + "\n")
-    print(options.out / "metrics.json")
+    write_result(options.out, result, origin, config=config)
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
     """What one sampler gives with one number of steps."""
 
+    name: str
+    """Name of the sampler."""
+    sampler: SamplerConfig
+    """The sampler."""
     calls: int
+    """Evaluations of the network per sample."""
     rmse_db: dict[int, np.ndarray]
     """Samples averaged to RMSE of each map [dB]."""
     spread_db: np.ndarray
@@ -134,11 +106,44 @@ class Measured:
     """Time of one sample [ms]."""
 
 
+def read_batches(dataset: MapDataset, config: Config, transmitters: int) -> list[RadioMapSample]:
+    """Return the maps of the first so many transmitters of each tile, in batches."""
+    per_tile = len(dataset) // len(dataset.maps)
+    chosen = [i for i in range(len(dataset)) if i % per_tile < transmitters]
+    return list(DataLoader(Subset(dataset, chosen), batch_size=config.evaluate.batch_size))
+
+
+def sweep(
+    pipeline: RadioDiffPipeline,
+    batches: Sequence[RadioMapSample],
+    steps: Sequence[int],
+    samples: int,
+) -> list[Measured]:
+    """Measure every sampler at every number of steps."""
+    own = pipeline.config.sampler
+    samplers = [
+        (name, dataclasses.replace(own, steps=count, **changes))
+        for name, changes in SAMPLERS.items()
+        for count in steps
+    ]
+    # The first call of a network is slower.
+    draw(pipeline, batches[0], dataclasses.replace(samplers[0][1], steps=1), number=0)
+    measured = []
+    for name, sampler in samplers:
+        one = measure(pipeline, batches, name, sampler, samples)
+        logger.info(
+            "%s, %d steps: RMSE %.3f dB, %.1f ms a map",
+            *(name, sampler.steps, one.rmse_db[1].mean(), one.ms_per_map),
+        )
+        measured.append(one)
+    return measured
+
+
 def measure(
     pipeline: RadioDiffPipeline,
     batches: Sequence[RadioMapSample],
-    sampler: Sampler,
-    steps: int,
+    name: str,
+    sampler: SamplerConfig,
     samples: int,
 ) -> Measured:
     """Draw all maps ``samples`` times and compare them with the truth."""
@@ -149,7 +154,7 @@ def measure(
         drawn = []
         for number in range(samples):
             began = time.perf_counter()
-            drawn.append(draw(pipeline, batch, sampler, steps, number=number))
+            drawn.append(draw(pipeline, batch, sampler, number=number))
             times.append(1000 * (time.perf_counter() - began) / len(batch.name))
         stack = torch.stack(drawn)
         for k, column in errors.items():
@@ -159,7 +164,9 @@ def measure(
         mean_variance = (variance * outdoors).flatten(1).sum(1) / outdoors.flatten(1).sum(1)
         spreads.append(mean_variance.sqrt())
     return Measured(
-        calls=steps + (sampler.schedule == "reference"),
+        name=name,
+        sampler=sampler,
+        calls=len(make_schedule(sampler, pipeline.process)) - 1,
         rmse_db={k: torch.cat(column).numpy() for k, column in errors.items()},
         spread_db=torch.cat(spreads).numpy(),
         ms_per_map=float(np.median(times)),
@@ -167,33 +174,19 @@ def measure(
 
 
 def draw(
-    pipeline: RadioDiffPipeline, batch: RadioMapSample, sampler: Sampler, steps: int, *, number: int
+    pipeline: RadioDiffPipeline, batch: RadioMapSample, sampler: SamplerConfig, *, number: int
 ) -> Tensor:
     """Return sample ``number`` of each map [dB], shape ``(b, 1, h, w)``, on the CPU."""
-    config = pipeline.config
-    settings = dataclasses.replace(config.evaluate, schedule=sampler.schedule)
-    chosen = RadioDiffPipeline(
-        pipeline.space.autoencoder,
-        pipeline.network,
-        pipeline.space.scale,
-        dataclasses.replace(config, evaluate=settings),
-    )
-    generators = map_generators([f"{name}/{number}" for name in batch.name], settings.seed)
-    maps = chosen.radio_maps(
-        batch.condition, steps=steps, stochastic=sampler.stochastic, generator=generators
-    )
-    return chosen.path_gain_db(maps).double().cpu()
+    draws = [(name, number) for name in batch.name]
+    seed = pipeline.config.evaluate.seed
+    maps = draw_maps(pipeline, batch.condition, draws, seed=seed, sampler=sampler)
+    return pipeline.path_gain_db(maps).double().cpu()
 
 
 def rows(
-    sampler: Sampler,
-    steps: int,
-    values: Measured,
-    base: Measured,
-    names: Sequence[str],
-    resamples: int,
+    measured: Measured, base: Measured, names: Sequence[str], resamples: int
 ) -> list[dict[str, Any]]:
-    """Return the entries of the file for one sampler and one number of steps."""
+    """Return the entries of the file for one sampler at one number of steps."""
 
     def summary(column: np.ndarray) -> dict[str, float]:
         tiles: dict[str, list[float]] = {}
@@ -206,18 +199,18 @@ def rows(
 
     return [
         {
-            "sampler": sampler.name,
-            "stochastic": sampler.stochastic,
-            "schedule": sampler.schedule,
-            "steps": steps,
-            "calls": values.calls,
+            "sampler": measured.name,
+            "stochastic": measured.sampler.stochastic,
+            "schedule": measured.sampler.schedule,
+            "steps": measured.sampler.steps,
+            "calls": measured.calls,
             "samples": k,
             "rmse_db": summary(column),
             "difference_db": summary(column - base.rmse_db[1]),
-            "spread_db": float(values.spread_db.mean()),
-            "ms_per_map": round(k * values.ms_per_map, 2),
+            "spread_db": float(measured.spread_db.mean()),
+            "ms_per_map": round(k * measured.ms_per_map, 2),
         }
-        for k, column in values.rmse_db.items()
+        for k, column in measured.rmse_db.items()
     ]
 
 

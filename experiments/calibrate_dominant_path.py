@@ -1,7 +1,7 @@
 """Fit the dominant path's constants to real gains, and measure what they leave unexplained.
 
-    .venv/bin/python tools/calibrate_dominant_path.py --data DIR            # measure
-    .venv/bin/python tools/calibrate_dominant_path.py --data DIR --fit      # fit first
+    .venv/bin/python -m experiments.calibrate_dominant_path --data DIR            # measure
+    .venv/bin/python -m experiments.calibrate_dominant_path --data DIR --fit      # fit first
 
 DIR is a RadioMapSeer folder (or a part of one) that holds ``gain/DPM``, ``antenna`` and ``polygon``
 of one map. Only transmitters named by ``--transmitters`` are used, so that others can be held
@@ -10,21 +10,16 @@ that a fit finds are copied by hand into `DominantPathConstants`, rounded. ``str
 fitted. A fit of six constants to seven maps takes about five minutes on one core.
 """
 
-import argparse
 import dataclasses
-import json
 import logging
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import ndimage, optimize
 
+from experiments.common import Origin, make_parser, read_options, write_result
 from radiodiff.data.images import read_gray
-from radiodiff.files import project_path, write_atomically
-from radiodiff.progress import show_log
-from radiodiff.provenance import made_by
 from radiodiff.simulate import (
     DominantPath,
     DominantPathConstants,
@@ -47,6 +42,14 @@ FITTED = (
 #: Line of sight counts as matched within this [dB]; a gray step is 0.39 dB.
 TOLERANCE_DB = 0.5
 
+PROTOCOL = (
+    "RMSE and bias [dB] over outdoor cells whose real gain lies above "
+    f"{NOISE_THRESHOLD_DB:g} dB; both held at {FLOOR_DB:g} dB or more; rmse_all_db: over all "
+    f"outdoor cells. Line of sight: share of visible cells within {TOLERANCE_DB} dB; inner: "
+    "without those that touch a building or shadow, where the cell grids differ. NMSE: gray level, "
+    "all cells, buildings 0."
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
@@ -60,16 +63,15 @@ class Measured:
 
 def main() -> None:
     """Fit if asked to, measure, write and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, "results/calibration")
     parser.add_argument("--data", type=Path, required=True, help="RadioMapSeer folder")
     parser.add_argument("--map", type=int, default=0, help="city map (0)")
     parser.add_argument(
         "--transmitters", default="0,10,11,12,14,15,17", help="comma-separated (%(default)s)"
     )
     parser.add_argument("--fit", action="store_true", help="fit the constants before")
-    parser.add_argument("--out", type=Path, default=None, help="folder (results/calibration)")
-    options = parser.parse_args()
-    show_log(sys.stderr, "%(asctime)s %(message)s")
+    options = read_options(parser)
+    origin = Origin.now("numpy", "numba", "shapely")
     maps = read_maps(options.data, options.map, [int(t) for t in options.transmitters.split(",")])
     engine = DominantPath(dataset_outlines(options.data, options.map), 256, 1.0)
     if options.fit:
@@ -78,31 +80,20 @@ def main() -> None:
     rows = [measure(engine, *pair) for pair in traced]
     result = {
         "what": "dominant-path engine against the DPM gains of RadioMapSeer (arXiv:2212.11777)",
-        "protocol": (
-            "RMSE and bias [dB] over outdoor cells whose real gain lies above "
-            f"{NOISE_THRESHOLD_DB:g} dB; both held at {FLOOR_DB:g} dB or more; rmse_all_db: over "
-            "all outdoor cells. Line of sight: "
-            f"share of visible cells within {TOLERANCE_DB} dB; inner: without those that touch a "
-            "building or shadow, where the cell grids differ. NMSE: gray level, all cells, "
-            "buildings 0."
-        ),
+        "protocol": PROTOCOL,
         "map": options.map,
         "fitted": options.fit,
         "constants": dataclasses.asdict(engine.constants),
         "transmitters": rows,
         "bends": by_bends(engine, traced),
-        **made_by("numpy", "numba", "shapely"),
     }
-    out = options.out or project_path("results/calibration")
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "metrics.json", json.dumps(result, indent=1) + "\n")
     for row in rows:
         print(
             f"transmitter {row['transmitter']:2d}: RMSE {row['rmse_db']:.2f} dB, line of sight "
             f"{100 * row['line_of_sight']:.1f} % (inner {100 * row['line_of_sight_inner']:.1f} %), "
             f"NMSE {row['nmse']:.4f}"
         )
-    print(f"wrote {out / 'metrics.json'}")
+    write_result(options.out, result, origin)
 
 
 def read_maps(root: Path, map_id: int, transmitters: list[int]) -> list[Measured]:

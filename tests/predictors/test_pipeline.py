@@ -142,14 +142,27 @@ def trained(pipeline):
 
 
 def test_cells_of_another_size_are_refused(trained, mask):
-    with pytest.raises(ValueError, match="trained at cells of 4 m, the scene has 1 m: resample"):
+    with pytest.raises(ValueError, match="trained at cells of 4 m, the scene has 1 m: ask with"):
         trained(make_scene(mask, (20, 30), cell_size_m=1.0))
+
+
+def test_a_scene_may_be_resampled(trained, mask):
+    """At twice the cells each way, every map is that of the coarse scene, cell by cell."""
+    coarse = make_scene(mask, (20, 30), cell_size_m=4.0)
+    fine_mask = np.kron(mask, np.ones((2, 2), bool))
+    fine = make_scene(fine_mask, (41, 60), cell_size_m=2.0)
+    expected = trained(coarse, generator=torch.Generator().manual_seed(0))
+    found = trained(fine, generator=torch.Generator().manual_seed(0), resample=True)
+    assert found.shape == (1, 64, 96)
+    expected = expected.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize(
     ("built", "sides", "message"),
     [
         (0.25, (32, 32), None),
+        (0.4375, (32, 32), None),
         (0.0, (32, 32), "0% built, training had 10% to 40%"),
         (0.5, (32, 32), "50% built"),
         (0.25, (32, 96), "32 x 96 cells, training had 32 x 32"),

@@ -1,0 +1,1 @@
+"""Scripts whose output is a result that the book prints; ``python -m experiments.<name>``."""
