@@ -50,6 +50,7 @@ ENTRY_POINTS = ROWS[-1]
 #: Modules whose `__all__` a chapter may import from.
 PUBLIC_MODULES = {
     "radiodiff",
+    "radiodiff.conditions",
     "radiodiff.data",
     "radiodiff.explorer",
     "radiodiff.losses",
@@ -60,8 +61,10 @@ PUBLIC_MODULES = {
     "radiodiff.processes.checks",
     "radiodiff.processes.toy",
     "radiodiff.reference",
+    "radiodiff.scene",
     "radiodiff.scoring",
     "radiodiff.simulate",
+    "radiodiff.tasks",
     "radiodiff.units",
 }
 
