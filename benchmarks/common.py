@@ -65,6 +65,18 @@ class Row:
     made_by: Mapping[str, Any] | None = None
     """Who measured it, for reports whose rows were measured apart."""
 
+    def __post_init__(self) -> None:
+        """Refuse a spread that does not hold our number.
+
+        Raises:
+            ValueError: If it does not.
+        """
+        spread = self.spread
+        if spread is not None and not (len(spread) == 2 and spread[0] <= self.ours <= spread[1]):
+            raise ValueError(
+                f"spread must be the least and the most of {self.ours:g}, got {list(spread)}"
+            )
+
     @property
     def ratio(self) -> float | None:
         """Ours through the peer's, to four digits."""

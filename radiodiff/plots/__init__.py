@@ -1,5 +1,6 @@
 """Figures; the only package that imports matplotlib."""
 
+from radiodiff.plots.channels import plot_channels
 from radiodiff.plots.errors import (
     plot_fingerprints,
     plot_nmse_rules,
@@ -56,6 +57,7 @@ from radiodiff.plots.transmitters import plot_covered_share, plot_transmitter_er
 __all__ = [
     "plot_averaging",
     "plot_calibration",
+    "plot_channels",
     "plot_compressions",
     "plot_costs",
     "plot_coverage",

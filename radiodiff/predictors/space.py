@@ -36,8 +36,9 @@ class Space:
     @property
     def channels(self) -> tuple[str, ...]:
         """Channels of a condition: the network's, and those that the mean is made of."""
+        given = self.config.given_channels  # in which a channel may come twice, as the dataset does
         further = self.mean.space.channels if self.mean is not None else ()
-        return tuple(dict.fromkeys((*self.config.given_channels, *further)))
+        return (*given, *(name for name in dict.fromkeys(further) if name not in given))
 
     def shape(self, count: int, sides: tuple[int, int]) -> tuple[int, int, int, int]:
         """Return the shape of ``x_0`` of so many maps of these sides."""

@@ -4,22 +4,24 @@ Weights and inputs follow from names by a hash of 32 bits (below), so that a few
 ``golden.json`` hold for 300 million weights. The names are those of our own tables.
 
 The public code's numbers are in single precision, whose rounding grows in the U-Net to parts in ten
-thousand, and differs between processors and libraries. So ours are in double precision, the same on
-all of them to ten digits, and a bound is what single precision cost the public code. Measured
-(largest distances of the statistics below, relative for losses; ours in single precision on an AMD
-EPYC, torch 2.13, with oneDNN and without)::
+thousand and depends on processor and library. So ours are in double precision, where all processors
+agree to nine digits, and a bound is about what single precision cost the public code. Measured, as
+largest distance from ours in double (relative for losses, in standard deviations for what is inside
+the U-Net and for latents); single precision on an AMD EPYC with torch 2.13, with oneDNN, without
+it, and with ``ONEDNN_MAX_CPU_ISA=SSE41``::
 
-                                 public code | ours, single  | bound
-    condition encoder                6e-6    |  4e-6, 7e-6   | 2e-5
-    time embedding                   3e-6    |  3e-6, 3e-6   | 1e-5
-    U-Net, inside, / deviation       2e-4    |  1e-4, 1e-4   | 1e-3
-    U-Net, outputs                   5e-4    |  5e-4, 4e-4   | 1e-3
-    training loss                    8e-5    |  9e-5, 8e-5   | 1e-4
-    latents, / deviation             1.3e-4  |  2e-4, 6e-5   | 1e-3
-    autoencoder's losses             6e-6    |  2e-6, 3e-5   | 2e-5
+                          bound  | public code | ours in single precision
+    condition encoder     2e-5   |   6e-6      |  4e-6    7e-6    3e-6
+    time embedding        1e-5   |   3e-6      |  3e-6    3e-6    3e-6
+    inside the U-Net      1e-3   |   2e-4      |  1e-4    1e-4    1e-4
+    outputs               1e-3   |   5e-4      |  3e-4    3e-4    4e-4
+    training loss, R24    1e-4   |   1.4e-5    |  1.4e-5  2.6e-5  3.5e-5
+    training loss, R25    1e-4   |   8e-5      |  9e-5    8e-5    1.9e-4
+    latents               1e-3   |   1.3e-4    |  2e-4    7e-5    1.6e-4
+    autoencoder's losses  2e-5   |   6e-6      |  3e-6    3e-5    2.5e-5
 
-Single precision, which users have, is compared where it does not grow: the autoencoder (rounding
-1e-6, bound 1e-4), and the maps of whole runs (4e-5 and 1e-3).
+Users have single precision. It is compared where rounding stays far below the bound: in the
+autoencoder (4e-6 against 1e-4) and in the maps of whole runs (4e-5 against 1e-3).
 """
 
 import hashlib

@@ -494,7 +494,10 @@ def test_damaged_and_missing_files(tmp_path):
 def test_runs_without_counterpart_are_not_exported(tmp_path, tiny):
     assert main(["reference", "export", str(tmp_path), "--out", "x.pt"]) == 2
     run = train_run(tiny, tmp_path / "run")
-    for name, message in (("x.zip", "must end in"), ("x.pt", "diffusion.drift_skip corrected")):
+    for name, message in (
+        ("x.zip", "must end in"),
+        ("x.pt", "process.constant_sde.drift_skip corrected"),
+    ):
         with pytest.raises(ValueError, match=message):
             export_run(run, tmp_path / name)
 
@@ -622,7 +625,7 @@ def test_data_sets_of_july_2025(name, expected, channels):
     config = read("radio_train_r25.yaml", *overrides).config
     common = {"root": "data", "splits": "radiodiff-r25", "workers": 0}
     assert config.data == DataConfig(**common | expected)
-    assert config.data.condition_channels == channels
+    assert len(config.data.channels) == channels
     assert config.condition_fits
 
 

@@ -230,7 +230,7 @@ def test_pretrained_encoder(first, dataset_root, tmp_path, capsys):
     torch.save(published, tmp_path / "swin.pth")
     more = ["--encoder-weights", str(tmp_path / "swin.pth")]
     assert train("radio_train.yaml", tmp_path / "a", dataset_root, *second, more=more) == 0
-    found = RadioDiffPipeline.from_run(tmp_path / "a").unet.condition_encoder.state_dict()
+    found = RadioDiffPipeline.from_run(tmp_path / "a").network.condition_encoder.state_dict()
     assert all(torch.equal(found[key], value) for key, value in encoder.state_dict().items())
     torch.save({"features.0.0.weight": torch.zeros(1)}, tmp_path / "swin.pth")
     assert train("radio_train.yaml", tmp_path / "b", dataset_root, *second, more=more) == 2
@@ -263,6 +263,6 @@ def test_options_that_do_not_belong_together(tmp_path, capsys):
 
 def test_batch_is_that_of_all_processes(monkeypatch):
     run = read_reference_config(FILES / "radio_train.yaml", data_root="x", profile=R24)
-    assert _adapted(run, 3).train.batch_size == 22
+    assert _adapted(run, 3).training.batch_size == 22
     with pytest.raises(ConfigError, match="multiple of their number, 4"):
         _adapted(run, 4)
