@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import radiodiff
+from radiodiff import models, reference
 
 
 def test_every_public_name_is_that_of_its_module():
@@ -33,3 +34,8 @@ def test_submodules_are_found_behind_the_lazy_names():
         "assert units.__name__ == 'radiodiff.units'\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_every_public_name_exists():
+    assert all(hasattr(models, name) for name in models.__all__)
+    assert all(hasattr(reference, name) for name in reference.__all__)

@@ -47,13 +47,6 @@ SWIN = replace(
 MIXED = replace(SWIN, condition_mix_inputs=5)
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
-
-
 def small_run(size=(32, 48), batch=2):
     unet = UNet(SMALL).eval()
     with torch.no_grad():

@@ -27,13 +27,6 @@ PUBLISHED = {
 every_backbone = pytest.mark.parametrize("name", PUBLISHED)
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
-
-
 @pytest.fixture(scope="module")
 def torchvision():
     """The optional package; one that does not fit the installed torch counts as absent."""

@@ -10,17 +10,11 @@ from PIL import Image
 from radiodiff import RadioDiffPipeline
 from radiodiff.cli.main import main
 from radiodiff.models import UNet
-from radiodiff.reference import (
-    R24,
-    export_run,
-    import_run,
-    read_reference_config,
-    read_weights,
-)
+from radiodiff.reference import R24, export_run, import_run, read_reference_config, read_weights
 from radiodiff.reference.training import _adapted
 from radiodiff.settings import ConfigError
-
-from .test_config import FILES, SMALL, SMALL_FIRST, same
+from tests.conftest import write_edges
+from tests.reference.cases import FILES, SMALL, SMALL_FIRST, same
 
 FIRST = [f"model.ddconfig.{key}={value}" for key, value in SMALL_FIRST.items()]
 FIRST += ["model.lossconfig.perceptual_weight=0", "model.lossconfig.disc_start=2"]
@@ -266,3 +260,30 @@ def test_batch_is_that_of_all_processes(monkeypatch):
     assert _adapted(run, 3).training.batch_size == 22
     with pytest.raises(ConfigError, match="multiple of their number, 4"):
         _adapted(run, 4)
+
+
+def test_edges_train_from_the_public_codes_files(tmp_path):
+    """Both stages, then edges for pictures of another size, window by window."""
+    root = write_edges(tmp_path / "edges")
+    edge = "data={name: edge, batch_size: 2, num_workers: 0, augment_horizontal_flip: true}"
+    window = "sampler={crop_size: [32, 32], stride: [32, 32]}"
+    first, second = tmp_path / "first", tmp_path / "second"
+    size = "model.ddconfig.resolution=[32, 32]"
+    assert train("first_radio.yaml", first, root, *FIRST, edge, size) == 0
+    more = [f"model.first_stage.ckpt_path={first / 'model-1.pt'}", "model.image_size=[32, 32]"]
+    assert train("radio_train.yaml", second, root, edge, *SECOND, *more, window) == 0
+    assert (second / "model-1.pt").is_file()
+    assert main(["sample", "--run-dir", str(second), "--out", str(tmp_path / "drawn")]) == 0
+    assert {path.name for path in (tmp_path / "drawn").glob("*.png")} == {"a.png", "b.png"}
+
+
+def test_five_channels_train_from_the_public_codes_file(variants_root, tmp_path):
+    """DPMCARK: cars and twice the k² map; exported, the weights have the public code's names."""
+    assert train("first_radio.yaml", tmp_path / "first", variants_root, *FIRST) == 0
+    cars = ["data.name=DPMCARK", "model.unet.DPMCARK=true"]
+    cars += [f"model.first_stage.ckpt_path={tmp_path / 'first/model-1.pt'}"]
+    run = tmp_path / "run"
+    assert train("radio_train_r25.yaml", run, variants_root, *SECOND, *cars) == 0
+    state = read_weights(run / "model-1.pt")
+    assert state["model.init_conv_carK.weight"].shape == (3, 5, 1, 1)
+    assert (variants_root / "features/k2/carsDPM/159_0.png").is_file()
