@@ -80,7 +80,7 @@ class Row:
     @property
     def ratio(self) -> float | None:
         """Ours through the peer's, to four digits."""
-        return None if self.peer is None else float(f"{self.ours / self.peer:.4g}")
+        return None if not self.peer else float(f"{self.ours / self.peer:.4g}")
 
     def as_json(self) -> dict[str, Any]:
         """Return the row as reports hold it."""
