@@ -252,7 +252,8 @@ class UNet(nn.Module):
         if s is not None:
             # The embedding takes a logarithm, which turns slowly from 1 up; a length of 0 is fine.
             time = time + self.span_embedding(1 + (t - s))
-        if not torch.is_autocast_enabled(x_t.device.type):  # they may come from mixed precision
+        is_mixed = any(level.dtype != x_t.dtype for level in features)
+        if is_mixed and not torch.is_autocast_enabled(x_t.device.type):
             features = [level.to(x_t.dtype) for level in features]
         *shown, finest = features[: 1 + self.config.stem_condition]
         inputs = [x_t, functional.interpolate(finest, size=x_t.shape[-2:], mode="bilinear")]
