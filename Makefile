@@ -11,7 +11,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.stamp
-# More options for pytest, e.g. `make test PYTEST_ARGS="-n 2 --dist loadfile"`.
+# More options for pytest, e.g. `make test PYTEST_ARGS="-k checkpoint"`.
 PYTEST_ARGS ?=
 
 SITE    := _build/html
@@ -30,6 +30,10 @@ test book linkcheck browser-test: export JUPYTER_RUNTIME_DIR := $(CURDIR)/$(VENV
 test book linkcheck browser-test: export MPLCONFIGDIR := $(CURDIR)/$(VENV)/var/matplotlib
 # Threads that wait for each other sleep instead of spinning: on a busy machine, spinning costs minutes a chapter.
 test book linkcheck browser-test: export OMP_WAIT_POLICY := passive
+# What Numba compiled once is read by every further process.
+test book browser-test: export NUMBA_CACHE_DIR := $(CURDIR)/$(VENV)/var/numba
+# Two workers with a thread each: PyTorch's threads would only wait for each other.
+test: export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test browser-test notebooks book pdf linkcheck chromium lint lab clean distclean
@@ -54,7 +58,7 @@ demo: $(STAMP) ## train the small model on simulated maps and show what it predi
 
 test: $(STAMP) ## run all tests and every chapter at its smallest size
 	rm -rf runs/smoke data/sim-smoke
-	$(BIN)/python -m pytest tests --ignore tests/browser --nbval-lax notebooks/ $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests --ignore tests/browser --nbval-lax notebooks/ -n 2 --dist loadfile --durations=20 $(PYTEST_ARGS)
 
 browser-test: $(BUILT) $(PDF) ## use the built book and JupyterLab as a reader does; screenshots in _build/screenshots
 	rm -rf _build/screenshots

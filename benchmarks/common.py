@@ -65,10 +65,22 @@ class Row:
     made_by: Mapping[str, Any] | None = None
     """Who measured it, for reports whose rows were measured apart."""
 
+    def __post_init__(self) -> None:
+        """Refuse a spread that does not hold our number.
+
+        Raises:
+            ValueError: If it does not.
+        """
+        spread = self.spread
+        if spread is not None and not (len(spread) == 2 and spread[0] <= self.ours <= spread[1]):
+            raise ValueError(
+                f"spread must be the least and the most of {self.ours:g}, got {list(spread)}"
+            )
+
     @property
     def ratio(self) -> float | None:
         """Ours through the peer's, to four digits."""
-        return None if self.peer is None else float(f"{self.ours / self.peer:.4g}")
+        return None if not self.peer else float(f"{self.ours / self.peer:.4g}")
 
     def as_json(self) -> dict[str, Any]:
         """Return the row as reports hold it."""

@@ -33,11 +33,13 @@ def main() -> None:
     """Measure and publish."""
     parser = make_parser(__doc__)
     parser.add_argument("--repeats", type=int, default=REPEATS, help=f"calls ({REPEATS})")
-    parser.add_argument("--checkout", type=Path, default=project_root(), help="folder (this one)")
+    parser.add_argument("--checkout", type=Path, help="folder whose package is asked (this one)")
     options = parser.parse_args()
-    made = provenance() | {"commit": commit_of(options.checkout)}
-    commands = [("-m", "radiodiff", *words) for words in question_words(options.checkout)]
-    seconds = measure([PEER, *commands], options.checkout, options.repeats)
+    made, checkout = provenance(), options.checkout or project_root()
+    if options.checkout is not None:
+        made["commit"] = commit_of(checkout)
+    commands = [("-m", "radiodiff", *words) for words in question_words(checkout)]
+    seconds = measure([PEER, *commands], checkout, options.repeats)
     peer, _ = median_and_spread(seconds[PEER], 4)
     rows = []
     for command in commands:

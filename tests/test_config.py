@@ -170,7 +170,7 @@ def sections(kind):
                 yield from sections(inner)
 
 
-@pytest.mark.parametrize("section", set(sections(Config)), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("section", dict.fromkeys(sections(Config)), ids=lambda kind: kind.__name__)
 def test_every_field_is_explained(section):
     """A docstring follows each field, so that the file is the manual."""
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body

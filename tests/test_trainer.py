@@ -133,11 +133,11 @@ def test_average_or_network_is_written(tiny, dataset_root, tmp_path):
 
 def test_training_changes_weights_and_leaves_the_global_generator(tiny, dataset_root, tmp_path):
     task = build(tiny, "diffusion")
-    before = {name: value.clone() for name, value in task.network.state_dict().items()}
+    before = {name: value.clone() for name, value in task.averaged.state_dict().items()}
     state = torch.random.get_rng_state()
     train(task, RadioMapSeer(dataset_root, "train"), tiny.training, tmp_path, seed=3)
     assert torch.equal(state, torch.random.get_rng_state())
-    changed = [n for n, v in task.network.state_dict().items() if not torch.equal(v, before[n])]
+    changed = [n for n, v in task.averaged.state_dict().items() if not torch.equal(v, before[n])]
     assert len(changed) > len(before) / 2
 
 

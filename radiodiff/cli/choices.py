@@ -4,23 +4,13 @@ Where they are defined, Numba or torch is imported; so they are written here onc
 ``--help`` starts without either, and a test compares both.
 """
 
-__all__ = ["CITY_NAMES", "PREDICTORS", "PROFILES", "PROTOCOLS", "VARIANTS"]
+__all__ = ["CITY_NAMES", "PROFILES", "PROTOCOLS", "VARIANTS"]
 
 #: As `radiodiff.simulate.CITY_NAMES`.
 CITY_NAMES = ("munich", "san_francisco", "procedural", "paris", "florence")
 
 #: As `radiodiff.simulate.VARIANTS`.
 VARIANTS = ("DPM", "IRT2", "IRT4", "carsDPM", "carsIRT2", "carsIRT4")
-
-#: As `radiodiff.predictors.PREDICTORS`.
-PREDICTORS = (
-    "mean_training_map",
-    "distance_law",
-    "nearest_training_map",
-    "dominant_path",
-    "ray_tracing",
-    "kriging",
-)
 
 #: As `radiodiff.reference.PROFILES`.
 PROFILES = ("R24", "R25")

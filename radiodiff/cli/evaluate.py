@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from radiodiff.cli.choices import PREDICTORS, PROTOCOLS
+from radiodiff.cli.choices import PROTOCOLS
 from radiodiff.cli.options import add_run_dir
 from radiodiff.files import project_path
 
@@ -30,8 +30,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         action="append",
         metavar="NAME|RUN",
         help=(
-            f"compare with this instead of the three usual baselines, may be repeated: "
-            f"{', '.join(PREDICTORS)}, or the folder of a run"
+            "compare with this instead of the three usual baselines, may be repeated: a name such "
+            "as kriging (a wrong one lists them all), or the folder of a run"
         ),
     )
     evaluate.add_argument(

@@ -5,10 +5,12 @@ from torch import nn
 from radiodiff.models.anatomy import (
     Cost,
     RelationAttention,
+    StageCosts,
     attention_weights,
     filter_response,
     format_costs,
     relation_attention,
+    stage_costs,
     sum_costs,
     swin_window_labels,
     unet_costs,
@@ -22,6 +24,12 @@ from radiodiff.models.attention import (
 from radiodiff.models.autoencoder import AutoencoderConfig, AutoencoderKL, DiagonalGaussian
 from radiodiff.models.backbones import BACKBONE_CHANNELS, BackboneEncoder, backbone_state_dict
 from radiodiff.models.blocks import FourierFilter
+from radiodiff.models.compression import (
+    Compression,
+    block_averages,
+    channel_correlations,
+    compress,
+)
 from radiodiff.models.condition import ConvEncoder, ConvEncoderConfig
 from radiodiff.models.discriminator import PatchDiscriminator
 from radiodiff.models.swin import SwinConfig, SwinEncoder
@@ -34,6 +42,7 @@ __all__ = [
     "AutoencoderConfig",
     "AutoencoderKL",
     "BackboneEncoder",
+    "Compression",
     "ConvEncoder",
     "ConvEncoderConfig",
     "Cost",
@@ -43,6 +52,7 @@ __all__ = [
     "PatchDiscriminator",
     "RelationAttention",
     "RelationBlock",
+    "StageCosts",
     "SwinConfig",
     "SwinEncoder",
     "UNet",
@@ -51,10 +61,14 @@ __all__ = [
     "WindowedCrossAttention",
     "attention_weights",
     "backbone_state_dict",
+    "block_averages",
+    "channel_correlations",
+    "compress",
     "filter_response",
     "format_costs",
     "parameter_count",
     "relation_attention",
+    "stage_costs",
     "sum_costs",
     "swin_window_labels",
     "unet_costs",

@@ -1,6 +1,7 @@
 """Looks into a conditional U-Net: its costs part by part, its attention, its frequency filters.
 
-Nothing here changes a network or what it computes. Chapter: ``notebooks/unet``.
+Nothing here changes a network or what it computes. Chapters: ``notebooks/unet`` and
+``notebooks/vae``.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from radiodiff.models.attention import (
     pool_windows,
     sine_position_code,
 )
+from radiodiff.models.autoencoder import AutoencoderConfig, AutoencoderKL
 from radiodiff.models.backbones import BackboneEncoder
 from radiodiff.models.blocks import (
     FourierFilter,
@@ -34,10 +36,12 @@ from radiodiff.models.unet import UNet, UNetConfig
 __all__ = [
     "Cost",
     "RelationAttention",
+    "StageCosts",
     "attention_weights",
     "filter_response",
     "format_costs",
     "relation_attention",
+    "stage_costs",
     "sum_costs",
     "swin_window_labels",
     "unet_costs",
@@ -154,6 +158,44 @@ def _place(name: str, layer: nn.Module, levels: int) -> tuple[str, int | None, s
     return part, level, kind
 
 
+class StageCosts(NamedTuple):
+    """Floating-point operations behind one radio map, two per multiplication with addition."""
+
+    step_on_latent: int
+    """One evaluation of the network on the map's latent, its condition encoded before."""
+    step_on_map: int
+    """One evaluation of the same network on something of the map's size."""
+    decoding: int
+    """Decoding the latent."""
+
+
+def stage_costs(network: UNetConfig, autoencoder: AutoencoderConfig, side: int) -> StageCosts:
+    """Count what working on a latent saves, without running a network; see `unet_costs`.
+
+    Args:
+        network: Size of the network.
+        autoencoder: Size of the first stage.
+        side: Side of a square map [cells].
+
+    Raises:
+        ValueError: If a network does not take maps of this size.
+    """
+    with torch.device("meta"), torch.no_grad():
+        unet, first_stage = UNet(network).eval(), AutoencoderKL(autoencoder).eval()
+        features = unet.encode_condition(torch.zeros(1, network.condition_inputs, side, side))
+        times = [torch.ones(1)] * network.times
+        small = side // first_stage.downsampling
+        counts = []
+        for length in (small, side):
+            x_t = torch.zeros(1, network.latent_channels, length, length)
+            with FlopCounterMode(display=False) as step:
+                unet(x_t, *times[:1], features, *times[1:])
+            counts.append(step.get_total_flops())
+        with FlopCounterMode(display=False) as decoding:
+            first_stage.decode(torch.zeros(1, autoencoder.latent_channels, small, small))
+    return StageCosts(*counts, decoding.get_total_flops())
+
+
 def sum_costs(
     costs: Iterable[Cost], by: Literal["part", "level", "kind"]
 ) -> dict[str | int | None, tuple[int, int]]:
@@ -243,6 +285,19 @@ class RelationAttention(NamedTuple):
         """
         row, column = (side // window for side, window in zip(cell, self.query_cells, strict=True))
         return self.weights[:, :, row, column]
+
+    def share_given_to(self, cell: tuple[int, int]) -> float:
+        """Return the share of all attention that goes to the window with a cell of the map.
+
+        Args:
+            cell: Row and column on the map.
+
+        Returns:
+            Mean over maps, heads and asking windows, in units of an even share [1].
+        """
+        row, column = (side // window for side, window in zip(cell, self.key_cells, strict=True))
+        windows = self.weights.shape[-2] * self.weights.shape[-1]
+        return float(self.weights[..., row, column].mean()) * windows
 
 
 @torch.no_grad()

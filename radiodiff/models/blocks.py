@@ -171,11 +171,11 @@ def resample_spectrum(weight: Tensor, size: tuple[int, int], new_size: tuple[int
         return weight
     # Integer arithmetic: frequency k of n lies at k * old / n on the old axis.
     row = torch.arange(new_size[0], device=weight.device) * size[0]
-    low, rest = row // new_size[0], row % new_size[0] / new_size[0]
+    low, rest = row // new_size[0], (row % new_size[0]).to(weight.dtype) / new_size[0]
     high = (low + 1) % size[0]
     weight = weight[:, low].lerp(weight[:, high], rest[:, None, None])
     column = torch.arange(new_size[1] // 2 + 1, device=weight.device) * size[1]
-    low, rest = column // new_size[1], column % new_size[1] / new_size[1]
+    low, rest = column // new_size[1], (column % new_size[1]).to(weight.dtype) / new_size[1]
     last = size[1] // 2
     low, high = low.clamp_max(last), (low + 1).clamp_max(last)
     return weight[:, :, low].lerp(weight[:, :, high], rest[:, None])

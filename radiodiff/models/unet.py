@@ -252,6 +252,8 @@ class UNet(nn.Module):
         if s is not None:
             # The embedding takes a logarithm, which turns slowly from 1 up; a length of 0 is fine.
             time = time + self.span_embedding(1 + (t - s))
+        if not _is_mixed(x_t.device.type):  # the features may come from mixed precision
+            features = [level.to(x_t.dtype) for level in features]
         *shown, finest = features[: 1 + self.config.stem_condition]
         inputs = [x_t, functional.interpolate(finest, size=x_t.shape[-2:], mode="bilinear")]
         inputs += [functional.interpolate(x, size=x_t.shape[-2:], mode="area") for x in shown]
@@ -377,6 +379,11 @@ class UpPath(nn.Module):
             x = level.resample(x)
         x = self.final_block(torch.cat([x, stem], dim=1), time)
         return self.final_conv(x)
+
+
+def _is_mixed(device: str) -> bool:
+    """Return whether a device type runs in mixed precision; ``meta`` does not know of it."""
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def make_relation(config: UNetConfig, *, level: int, channels: int) -> RelationBlock:

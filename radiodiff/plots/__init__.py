@@ -1,5 +1,6 @@
 """Figures; the only package that imports matplotlib."""
 
+from radiodiff.plots.channels import plot_channels
 from radiodiff.plots.errors import (
     plot_fingerprints,
     plot_nmse_rules,
@@ -51,13 +52,16 @@ from radiodiff.plots.samples import (
     plot_trajectory,
 )
 from radiodiff.plots.training import plot_losses
+from radiodiff.plots.transmitters import plot_covered_share, plot_transmitter_errors
 
 __all__ = [
     "plot_averaging",
     "plot_calibration",
+    "plot_channels",
     "plot_compressions",
     "plot_costs",
     "plot_coverage",
+    "plot_covered_share",
     "plot_cut",
     "plot_decoded",
     "plot_difference",
@@ -93,6 +97,7 @@ __all__ = [
     "plot_swin_windows",
     "plot_tile_errors",
     "plot_trajectory",
+    "plot_transmitter_errors",
     "plot_unet",
     "plot_value_shares",
 ]

@@ -15,6 +15,9 @@ __all__ = ["SceneStatistics"]
 
 logger = logging.getLogger(__name__)
 
+#: A share of built cells may lie so far outside the training's before it is told [1].
+_MARGIN = 0.05
+
 
 class SceneStatistics(NamedTuple):
     """What scenes a run was trained on, so that it can say when it is asked about others."""
@@ -69,8 +72,9 @@ class SceneStatistics(NamedTuple):
             had = f"training had {self.sides[0]} x {self.sides[1]}"
             far.append(f"{sides[0]} x {sides[1]} cells, {had}")
         low, high = float(share.min()), float(share.max())
-        if low < self.built_low or high > self.built_high:
-            worst = low if low < self.built_low else high
+        is_emptier = low < self.built_low - _MARGIN
+        if is_emptier or high > self.built_high + _MARGIN:
+            worst = low if is_emptier else high
             far.append(
                 f"{worst:.0%} built, training had {self.built_low:.0%} to {self.built_high:.0%}"
             )

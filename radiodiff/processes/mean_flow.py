@@ -50,7 +50,8 @@ class MeanFlow:
     quickly with time makes that derivative large and noisy: give it slow time features
     (``fourier_scale`` of about 1 in the configuration of the U-Net). The time of the path enters
     by its logarithm, whose derivative grows as ``1 / t``, but the target multiplies it by
-    ``t - s``, which is at most ``t``.
+    ``t - s``, which is at most ``t``. The network is trained in single precision, in a training of
+    mixed precision too.
     """
 
     time_law: TimeLaw = field(default_factory=lambda: TimeLaw("logit_normal", -0.4, 1.0))
@@ -132,8 +133,8 @@ class MeanFlow:
             The answer, and the target, which passes no gradient; each of the shape of ``x_t``.
         """
         directions = (velocity, torch.ones_like(t), torch.zeros_like(s))
-        # Fused attention has no forward-mode derivative.
-        with sdpa_kernel(SDPBackend.MATH):
+        # Fused attention has no forward-mode derivative, and mixed precision does not mix with it.
+        with sdpa_kernel(SDPBackend.MATH), torch.autocast(x_t.device.type, enabled=False):
             average, slope = torch.func.jvp(
                 lambda *inputs: network(*inputs)[0], (x_t, t, s), directions
             )

@@ -5,7 +5,7 @@ loss. With line of sight that is the straight line; elsewhere it is a string pul
 building corners, and every corner costs a fixed loss plus one that grows with the angle it bends
 the path by. Source: R. Wahl et al., *Dominant Path Prediction Model for Urban Scenarios*, IST
 Mobile and Wireless Communications Summit 2005; the loss terms here were fitted to RadioMapSeer by
-``tools/calibrate_dominant_path.py``.
+``experiments/calibrate_dominant_path.py``.
 """
 
 import heapq
@@ -48,9 +48,9 @@ class DominantPathConstants:
 
     in dB (eq. ``bent-path``). It bends round corners of buildings, or twice over their roofs, in
     space then (eq. ``roof-path``). Six values were fitted to the DPM gains of seven transmitters
-    of RadioMapSeer's map 0 by ``tools/calibrate_dominant_path.py``; the height is the dataset's
-    own; ``street_db`` was chosen by hand: more of it makes cells below the noise better and those
-    above it worse.
+    of RadioMapSeer's map 0 by ``experiments/calibrate_dominant_path.py``; the height is the
+    dataset's own; ``street_db`` was chosen by hand: more of it makes cells below the noise better
+    and those above it worse.
     """
 
     exponent: float = 2.88

@@ -9,7 +9,6 @@ import pytest
 import radiodiff
 from radiodiff.cli import choices
 from radiodiff.cli.main import main
-from radiodiff.predictors import PREDICTORS
 from radiodiff.reference import PROFILES
 from radiodiff.scoring import PROTOCOLS
 from radiodiff.simulate import CITY_NAMES, VARIANTS
@@ -109,7 +108,6 @@ def test_choices_are_the_names_that_there_are():
     assert choices.VARIANTS == VARIANTS
     assert choices.PROFILES == tuple(PROFILES)
     assert choices.PROTOCOLS == tuple(PROTOCOLS)
-    assert choices.PREDICTORS == tuple(PREDICTORS)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import shapely
 import torch
 
 from radiodiff import units
+from radiodiff.conditions import make_condition
 from radiodiff.data import RadioMapSample, distance_to_m, region_masks
+from radiodiff.scene import make_scene, stack_scenes
 from radiodiff.simulate import DominantPath, trace_outlines
 
 SIZE, CELL_M = 24, 2.0
@@ -14,11 +16,11 @@ TRANSMITTER = (12, 4)
 
 
 def make_sample(building_mask, gain_db, cell=TRANSMITTER, threshold=0.0):
-    transmitter = np.zeros_like(building_mask)
-    transmitter[cell] = True
+    scene = make_scene(building_mask, cell, cell_size_m=CELL_M)
     return RadioMapSample(
         radio_map=units.path_gain_db_to_model(torch.from_numpy(gain_db).float())[None],
-        condition=torch.from_numpy(np.stack([building_mask, transmitter])).float(),
+        condition=make_condition(stack_scenes([scene]), ["buildings", "transmitter"])[0],
+        scene=scene,
         outdoor_mask=torch.from_numpy(~building_mask)[None],
         name="0_0",
         threshold=torch.tensor(threshold),

@@ -9,8 +9,11 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from radiodiff.models import (
+    AutoencoderConfig,
+    AutoencoderKL,
     ConvEncoderConfig,
     FourierFilter,
+    RelationAttention,
     SwinConfig,
     UNet,
     UNetConfig,
@@ -20,6 +23,7 @@ from radiodiff.models import (
     format_costs,
     parameter_count,
     relation_attention,
+    stage_costs,
     sum_costs,
     swin_window_labels,
     unet_costs,
@@ -69,6 +73,19 @@ def test_nothing_is_counted_twice_and_nothing_is_lost(config):
     for by in ("part", "level", "kind"):
         totals = [sum(column) for column in zip(*sum_costs(costs, by).values(), strict=True)]
         assert totals == [parameter_count(unet), counter.get_total_flops()]
+
+
+def test_stages_cost_what_their_parts_do():
+    first_stage = AutoencoderConfig(width=32, multipliers=(1, 2, 2), blocks=1)
+    costs = stage_costs(SMALL, first_stage, 64)
+    parts = sum_costs(unet_costs(SMALL, (64, 64)), "part")
+    encoder = parts["condition encoder"][1]
+    assert costs.step_on_latent == sum(flops for _, flops in parts.values()) - encoder
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        AutoencoderKL(first_stage).decode(torch.zeros(1, 3, 16, 16))
+    assert costs.decoding == counter.get_total_flops()
+    # Most layers cost sixteen times as much on sixteen times the cells, none of them more.
+    assert 8 * costs.step_on_latent < costs.step_on_map <= 16 * costs.step_on_latent
 
 
 def test_costs_are_those_of_the_modules():
@@ -194,6 +211,27 @@ def test_a_cell_asks_through_its_window():
     assert attention.query_cells == (16, 8)
     for cell, window in (((0, 0), (0, 0)), ((15, 7), (0, 0)), ((16, 8), (1, 1))):
         assert torch.equal(attention.seen_from(cell), attention.weights[:, :, *window])
+
+
+def test_share_of_attention_is_in_units_of_an_even_share():
+    even = torch.full((2, 4, 3, 3, 2, 5), 0.1)
+    assert RelationAttention(even, (8, 8), (16, 4)).share_given_to((31, 19)) == pytest.approx(1)
+    all_to_one = torch.zeros_like(even)
+    all_to_one[..., 1, 3] = 1
+    attention = RelationAttention(all_to_one, (8, 8), (16, 4))
+    assert attention.share_given_to((16, 12)) == pytest.approx(10)
+    assert attention.share_given_to((31, 15)) == pytest.approx(10)
+    assert attention.share_given_to((15, 12)) == attention.share_given_to((16, 16)) == 0
+    # Over all windows the shares are even on average, whatever a network attends to.
+    unet, x_t, t, features = small_run()
+    found = relation_attention(unet, x_t, t, features)["down"][0]
+    rows, columns = found.weights.shape[-2:]
+    cells = [
+        (r * found.key_cells[0], c * found.key_cells[1])
+        for r in range(rows)
+        for c in range(columns)
+    ]
+    assert sum(map(found.share_given_to, cells)) / len(cells) == pytest.approx(1)
 
 
 # ------------------------------------------------------------------------------- frequency filter

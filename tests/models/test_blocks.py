@@ -1,5 +1,7 @@
 """Parts of the U-Net: weights, time, filters of spatial frequency."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -49,6 +51,10 @@ def test_time_embedding_of_the_last_time_has_zero_phase():
     torch.testing.assert_close(embedding(t)[0], expected)
     assert embedding(t).isfinite().all()
     assert not embedding.frequencies.requires_grad
+    angle = t[2].double().log() / 4 * embedding.double().frequencies * 2 * math.pi
+    expected = functional.gelu(embedding.linear1(torch.cat([angle.sin(), angle.cos()])))
+    expected = embedding.linear2(expected)
+    torch.testing.assert_close(embedding(t.double())[2], expected, rtol=1e-12, atol=1e-12)
     wide = TimeEmbedding(20_000, 8, scale=16.0)
     assert wide.frequencies.std().item() == pytest.approx(16.0, rel=0.03)
 
@@ -66,11 +72,12 @@ def test_size_free_filter_is_the_fixed_one_at_its_size():
 @torch.no_grad()
 @pytest.mark.parametrize("size", [(8, 8), (2, 3), (10, 6), (5, 5), (1, 1)])
 def test_filter_with_a_constant_weight_is_a_gain(size):
-    layer = FourierFilter(16, (8, 8))
-    layer.complex_weight.copy_(torch.tensor([0.3, 0.0]).expand_as(layer.complex_weight))
-    x = torch.randn(1, 16, *size)
+    layer = FourierFilter(16, (8, 8)).double()
+    gain = torch.tensor([0.3, 0.0], dtype=torch.float64)
+    layer.complex_weight.copy_(gain.expand_as(layer.complex_weight))
+    x = torch.randn(1, 16, *size, dtype=torch.float64)
     expected = x + 0.3 * layer.conv(layer.norm(x))
-    torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(layer(x), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("new_size", [(16, 16), (10, 6), (4, 12), (8, 2)])

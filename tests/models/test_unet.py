@@ -215,6 +215,8 @@ def test_unet_has_a_way_up_for_each_head_and_the_times_it_is_told(heads, times):
         for other in (unet(x_t, t, features, t / 3), unet(x_t, t, features, t)):
             assert other[0].isfinite().all()
             assert (other[0] - outputs[0]).abs().max() > 1e-3
+        nearly, none = (unet(x_t, t, features, s)[0] for s in (t - 1e-5, t))
+        torch.testing.assert_close(nearly, none, atol=1e-3, rtol=0)
     for wrong in ([], [t[:1]]) if times == 2 else ([t],):
         with pytest.raises(ValueError, match=f"expected {times} times"):
             unet(x_t, t, features, *wrong)

@@ -27,6 +27,7 @@ from radiodiff.plots import (
     plot_scales,
     plot_value_shares,
 )
+from radiodiff.scene import make_scene
 
 MASK = np.zeros((8, 8), dtype=bool)
 MASK[:2] = True
@@ -196,17 +197,19 @@ def test_predictions():
 
 @pytest.mark.parametrize("has_cars", [False, True])
 def test_sample(has_cars):
-    condition = torch.zeros(2, 8, 8)
-    condition[0, :2], condition[1, 5, 3] = 1, 1
+    cars_mask = np.zeros_like(MASK)
+    cars_mask[6, 6] = True
+    scene = make_scene(
+        MASK, (5, 3), cell_size_m=2.0, cars_mask=cars_mask if has_cars else None, name="3_1"
+    )
     sample = RadioMapSample(
         radio_map=units.path_gain_db_to_model(torch.from_numpy(GAIN))[None],
-        condition=condition,
+        condition=torch.zeros(2, 8, 8),
+        scene=scene,
         outdoor_mask=torch.from_numpy(~MASK)[None],
         name="3_1",
     )
-    cars_mask = np.zeros_like(MASK)
-    cars_mask[6, 6] = True
-    figure = plot_sample(sample, cell_size_m=2.0, cars_mask=cars_mask if has_cars else None)
+    figure = plot_sample(sample)
     scene, radio_map, profile, bar = figure.axes
     assert figure.get_suptitle() == "3_1"
     colours = scene.images[0].get_array()

@@ -162,6 +162,7 @@ def test_a_scene_may_be_resampled(trained, mask):
     ("built", "sides", "message"),
     [
         (0.25, (32, 32), None),
+        (0.4375, (32, 32), None),
         (0.0, (32, 32), "0% built, training had 10% to 40%"),
         (0.5, (32, 32), "50% built"),
         (0.25, (32, 96), "32 x 96 cells, training had 32 x 32"),

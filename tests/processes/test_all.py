@@ -54,6 +54,29 @@ def test_training_step_reaches_every_parameter(name, space):
 
 
 @pytest.mark.parametrize("name", PROCESSES)
+def test_training_step_runs_in_mixed_precision(name):
+    process = PROCESSES[name]()
+    torch.manual_seed(0)
+    unet = UNet(replace(SMALL, heads=process.heads, times=process.times)).eval()
+    x_0, condition = standard_normal((2, 3, 8, 8), seeded(1)), torch.rand(2, 2, 32, 32)
+    losses = []
+    for mixed in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            features = unet.encode_condition(condition)
+            losses.append(
+                process.loss(
+                    lambda x_t, t, s=None, given=features: unet(x_t, t, given, s),
+                    x_0,
+                    generator=seeded(2),
+                )
+            )
+        assert (features[0].dtype == torch.bfloat16) == mixed
+    losses[1].mean().backward()
+    torch.testing.assert_close(losses[1], losses[0], rtol=0.05, atol=0)
+    assert losses[1].dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", PROCESSES)
 def test_loss_is_a_function_of_the_generator_and_leaves_the_global_one_alone(name):
     process = PROCESSES[name]()
     unet, network = conditioned(process, 3)

@@ -29,7 +29,7 @@ from radiodiff.data import (
     to_samples,
 )
 
-from .conftest import ROOT, write_radiomapseer
+from ..conftest import ROOT, write_radiomapseer
 
 FOLDERS = ("gain/DPM", "png/antennas", "png/buildings_complete")
 
