@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from radiodiff.config import Config
-from radiodiff.data import RadioMapSample
+from radiodiff.data import DataConfig, RadioMapSample
 from radiodiff.ema import EMA
 from radiodiff.losses import AutoencoderLossConfig, PerceptualLoss, adaptive_weight, generator_loss
 from radiodiff.models import (
@@ -255,6 +255,7 @@ def end_to_end(vectors: VectorSet) -> Answers:
     sizes = unet_config(section["unet"], vectors.folder.profile, swin=section.get("swin", swin))
     sizes = replace(sizes, dropout=0.0, swin=replace(sizes.swin, stochastic_depth=0.0))
     config = _config(
+        data=DataConfig(condition=("buildings", "transmitter", "buildings")),
         autoencoder=autoencoder_config(section["first_stage"]),
         network=sizes,
         process=process_config(section | {"default_scale": True}, vectors.folder.profile),
