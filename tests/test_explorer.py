@@ -167,6 +167,21 @@ def test_spread_is_that_of_the_pipelines_samples(pipeline, mask):
     np.testing.assert_allclose(maps.std_db[0], samples.std(0), atol=1e-3)
 
 
+def test_any_predictor_may_be_explored(mask):
+    """By name or as a callable; one that draws nothing has no spread."""
+    grid = predict_grid("dominant_path", mask, CELL_SIZE_M, transmitters=2, samples=2)
+    np.testing.assert_allclose(grid.mean_db, grid.truth_db, atol=30)  # the same engine, a raster
+    assert np.nanmedian(np.abs(grid.mean_db - grid.truth_db)) < 0.1
+    assert np.nanmax(grid.std_db) == 0
+    assert (np.isnan(grid.std_db) == mask).all()
+
+    def two(scenes, *, samples, seed):
+        return torch.tensor([-90.0, -80.0]).view(1, 2, 1, 1).expand(2, 2, SIZE, SIZE).double()
+
+    grid = predict_grid(two, mask, CELL_SIZE_M, transmitters=2, samples=2)
+    assert np.nanmin(grid.std_db) == pytest.approx(np.sqrt(50))
+
+
 def test_error_is_root_mean_square_outdoors(pipeline, mask):
     grid = predict_grid(pipeline, mask, CELL_SIZE_M, transmitters=2, **options())
     expected = np.sqrt(np.nanmean((grid.mean_db - grid.truth_db) ** 2, axis=(1, 2)))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from shapely import Polygon
 
 from radiodiff import units
-from radiodiff.predictors.pipeline import RadioDiffPipeline
+from radiodiff.predictors import Predictor, RadioDiffPipeline, make_predictor
 from radiodiff.sampler import SamplerConfig
 from radiodiff.scene import Scene, make_scene, stack_scenes
 from radiodiff.scoring import rmse
@@ -127,7 +128,8 @@ class ExplorerTile:
     back gives the same map again.
 
     Args:
-        pipeline: Predicts; of a run that was told of buildings and transmitter only.
+        predictor: A pipeline of a run that was told of buildings and transmitter only, or any
+            other predictor of scenes; or a name or a folder for `make_predictor`.
         buildings: Outlines [m], y up, or the cells inside buildings, bool, shape
             ``(size, size)``; from cells the simulator's outlines are traced.
         cell_size_m: Side of a cell [m].
@@ -143,7 +145,7 @@ class ExplorerTile:
 
     def __init__(
         self,
-        pipeline: RadioDiffPipeline,
+        predictor: RadioDiffPipeline | Predictor | str | Path,
         buildings: Sequence[Polygon] | np.ndarray,
         cell_size_m: float,
         *,
@@ -170,10 +172,13 @@ class ExplorerTile:
         self.building_mask = self.engine.building_mask if mask is None else mask
         if self.building_mask.all():
             raise ValueError("expected an outdoor cell for the transmitter, got buildings only")
-        self.pipeline, self.cell_size_m = pipeline, float(cell_size_m)
+        if isinstance(predictor, str | Path):
+            predictor = make_predictor(predictor)
+        self.predictor, self.cell_size_m = predictor, float(cell_size_m)
         self.sampler, self.samples, self.seed = sampler, samples, seed
-        # The pipeline's own checks: of the run, of the map's sides, of the cells.
-        pipeline(self.scene(self.first_cell), sampler=sampler)
+        if isinstance(predictor, RadioDiffPipeline):
+            # Its own checks: of the run, of the map's sides, of the cells.
+            predictor(self.scene(self.first_cell), sampler=sampler)
 
     @property
     def size(self) -> int:
@@ -234,14 +239,19 @@ class ExplorerTile:
 
     def _predict(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of the samples [dB], each ``(n, size, size)``."""
-        condition = self.pipeline.condition(stack_scenes([self.scene(cell) for cell in cells]))
+        scenes = stack_scenes([self.scene(cell) for cell in cells])
+        if not isinstance(self.predictor, RadioDiffPipeline):
+            drawn = self.predictor(scenes, samples=self.samples, seed=self.seed).float()
+            drawn[:, :, self.building_mask] = torch.nan
+            return drawn.mean(1).numpy(), drawn.std(1, correction=drawn.shape[1] > 1).numpy()
+        condition = self.predictor.condition(scenes)
         seeds = range(self.seed, self.seed + self.samples)
-        radio_maps = self.pipeline.radio_maps(
+        radio_maps = self.predictor.radio_maps(
             condition.repeat_interleave(self.samples, 0),
             sampler=self.sampler,
             generator=[torch.Generator().manual_seed(seed) for _ in cells for seed in seeds],
         )
-        path_gain_db = self.pipeline.path_gain_db(radio_maps[:, 0].cpu())
+        path_gain_db = self.predictor.path_gain_db(radio_maps[:, 0].cpu())
         path_gain_db[:, self.building_mask] = torch.nan
         samples = path_gain_db.unflatten(0, (len(cells), self.samples))
         return samples.mean(1).numpy(), samples.std(1).numpy()
@@ -258,7 +268,7 @@ class ExplorerTile:
 
 
 def predict_grid(
-    pipeline: RadioDiffPipeline,
+    predictor: RadioDiffPipeline | Predictor | str | Path,
     buildings: Sequence[Polygon] | np.ndarray,
     cell_size_m: float,
     *,
@@ -273,7 +283,8 @@ def predict_grid(
     Progress goes to the package's log.
 
     Args:
-        pipeline: Predicts; of a run that was told of buildings and transmitter only.
+        predictor: A pipeline of a run that was told of buildings and transmitter only, or any
+            other predictor of scenes; or a name or a folder for `make_predictor`.
         buildings: Outlines [m], y up, or the cells inside buildings, bool, shape
             ``(size, size)``.
         cell_size_m: Side of a cell [m].
@@ -288,7 +299,7 @@ def predict_grid(
             `RadioMapExplorer`.
     """
     tile = ExplorerTile(
-        pipeline, buildings, cell_size_m, size=size, sampler=sampler, samples=samples, seed=seed
+        predictor, buildings, cell_size_m, size=size, sampler=sampler, samples=samples, seed=seed
     )
     cells = spread_cells(tile.building_mask, transmitters)
     parts = []

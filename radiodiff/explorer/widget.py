@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -12,7 +13,7 @@ from shapely import Polygon
 from radiodiff.explorer.grid import ExplorerTile, TransmitterGrid
 from radiodiff.explorer.page import DEFAULT_THRESHOLD_DB, check_threshold, tile_message
 from radiodiff.explorer.script import join_modules, source
-from radiodiff.predictors.pipeline import RadioDiffPipeline
+from radiodiff.predictors import Predictor, RadioDiffPipeline
 from radiodiff.sampler import SamplerConfig
 
 __all__ = ["RadioMapExplorer"]
@@ -25,7 +26,8 @@ class RadioMapExplorer(anywidget.AnyWidget):
     quick drag is not computed cell by cell. Both traits can be set from Python too.
 
     Args:
-        pipeline: Predicts; of a run that was told of buildings and transmitter only.
+        predictor: A pipeline of a run that was told of buildings and transmitter only, or any
+            other predictor of scenes; or a name or a folder for `make_predictor`.
         buildings: Outlines [m], y up, or the cells inside buildings, bool, shape
             ``(size, size)``; from cells the simulator's outlines are traced.
         cell_size_m: Side of a cell [m].
@@ -60,7 +62,7 @@ class RadioMapExplorer(anywidget.AnyWidget):
 
     def __init__(
         self,
-        pipeline: RadioDiffPipeline,
+        predictor: RadioDiffPipeline | Predictor | str | Path,
         buildings: Sequence[Polygon] | np.ndarray,
         cell_size_m: float,
         *,
@@ -73,7 +75,13 @@ class RadioMapExplorer(anywidget.AnyWidget):
         note: str = "",
     ) -> None:
         self._explored = ExplorerTile(
-            pipeline, buildings, cell_size_m, size=size, sampler=sampler, samples=samples, seed=seed
+            predictor,
+            buildings,
+            cell_size_m,
+            size=size,
+            sampler=sampler,
+            samples=samples,
+            seed=seed,
         )
         self._grid: TransmitterGrid | None = None
         row, col = transmitter_cell or self._explored.first_cell
