@@ -186,6 +186,34 @@ def plot_swin_windows(
     axes.set_title(title, fontsize=10)
 
 
+def _draw_attention(
+    axes: Axes, weights: Tensor, attention: RelationAttention, norm: LogNorm
+) -> None:
+    """Draw what one window gives to each other, shape ``(rows, columns)``, over the map's cells."""
+    # A window may reach beyond the map, where it is filled up with zeros.
+    height, width = (
+        side * cells for side, cells in zip(weights.shape, attention.key_cells, strict=True)
+    )
+    axes.imshow(
+        weights.clamp(norm.vmin, norm.vmax).numpy(),
+        norm=norm,
+        cmap="PuOr_r",
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        interpolation="nearest",
+    )
+
+
+def _draw_query(
+    axes: Axes, cell: tuple[int, int], attention: RelationAttention, *, linewidth: float
+) -> None:
+    """Draw the window that asks, the one with a cell."""
+    height, width = attention.query_cells
+    place = (cell[1] // width * width - 0.5, cell[0] // height * height - 0.5)
+    axes.add_patch(
+        Rectangle(place, width, height, fill=False, edgecolor=COLOURS[2], linewidth=linewidth)
+    )
+
+
 def plot_relation_attention(
     levels: Sequence[RelationAttention],
     cell: tuple[int, int],
@@ -219,32 +247,9 @@ def plot_relation_attention(
             panels.append(figure.add_subplot(grid[2 * i + n // half, 2 + n % half]))
         for n, axes in enumerate(panels):
             weights = heads.mean(0) if n == 0 else heads[n - 1]
-            # A window may reach beyond the map, where it is filled up with zeros.
-            extent = [
-                side * cells for side, cells in zip(weights.shape, attention.key_cells, strict=True)
-            ]
-            axes.imshow(
-                weights.clamp(1 / limit, limit).numpy(),
-                norm=norm,
-                cmap="PuOr_r",
-                extent=(-0.5, extent[1] - 0.5, extent[0] - 0.5, -0.5),
-                interpolation="nearest",
-            )
+            _draw_attention(axes, weights, attention, norm)
             _outline(axes, building_mask)
-            top, left = (
-                place // side * side - 0.5
-                for place, side in zip(cell, attention.query_cells, strict=True)
-            )
-            axes.add_patch(
-                Rectangle(
-                    (left, top),
-                    attention.query_cells[1],
-                    attention.query_cells[0],
-                    fill=False,
-                    edgecolor=COLOURS[2],
-                    linewidth=2.2 if n == 0 else 1.4,
-                )
-            )
+            _draw_query(axes, cell, attention, linewidth=2.2 if n == 0 else 1.4)
             _mark(axes, transmitter_cell)
             axes.set_title(f"level {i}, mean of heads" if n == 0 else f"head {n}", fontsize=9)
     bar = figure.colorbar(

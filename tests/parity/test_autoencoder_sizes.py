@@ -16,7 +16,7 @@ from radiodiff.reference import (
     autoencoder_state_dict,
     reference_state_dict,
 )
-from tests.parity.sets import autoencoder_task, perceptual_file, run_pass, with_weights
+from tests.parity.networks import autoencoder_task, perceptual_file, run_pass, with_weights
 
 #: Sections of the public code, in which no two sizes agree, and the sides of a map.
 CASES = {

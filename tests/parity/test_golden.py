@@ -53,7 +53,13 @@ from radiodiff.reference import (
     reference_state_dict,
     unet_state_dict,
 )
-from tests.parity.sets import autoencoder_task, perceptual_file, recording, run_pass, with_weights
+from tests.parity.networks import (
+    autoencoder_task,
+    perceptual_file,
+    recording,
+    run_pass,
+    with_weights,
+)
 
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
 SIZE, LATENT = (1, 3, 256, 256), (1, 3, 64, 64)
