@@ -40,7 +40,7 @@ def plot_channels(condition: np.ndarray, names: Sequence[str], *, columns: int =
             f"channels, got {list(names)}"
         )
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(2.6 * columns, 3.4 * rows), layout="constrained")
+    figure = Figure(figsize=(2.6 * columns, 3.5 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, name, values in zip(panels, names, np.asarray(condition), strict=False):
         _plot_channel(axes, name, values)
@@ -62,6 +62,8 @@ def _plot_channel(axes: Axes, name: str, values: np.ndarray) -> None:
     bar = axes.figure.colorbar(image, ax=axes, location="bottom", pad=0.02, aspect=16)
     readings = channel_readings(name)
     bar.set_ticks(list(readings), labels=list(readings.values()), fontsize=7)
+    for value, label in zip(readings, bar.ax.get_xticklabels(), strict=True):
+        label.set_horizontalalignment({0.0: "left", 1.0: "right"}.get(value, "center"))
     meaning = CHANNELS[name].meaning.replace("`", "")
     bar.set_label(textwrap.fill(meaning, 36), fontsize=7)
 
