@@ -70,12 +70,9 @@ def place_cars(
         )
     tile = shapely.box(0, 0, extent_m, extent_m)
     built = shapely.union_all(list(buildings))
-    outer = [p.exterior for p in shapely.get_parts(built) if p.geom_type == "Polygon"]
-    if not outer:
+    starts, steps = _outer_facades(built)
+    if len(starts) == 0:
         return []
-    rings = [shapely.get_coordinates(ring) for ring in outer]
-    starts = np.concatenate([ring[:-1] for ring in rings])
-    steps = np.concatenate([np.diff(ring, axis=0) for ring in rings])
     lengths = np.hypot(*steps.T)
     ends_m = np.cumsum(lengths)
     clear = shapely.MultiPoint(np.reshape(avoid_m, (-1, 2)))
@@ -100,6 +97,14 @@ def place_cars(
             if not cars or shapely.distance(cars, car).min() >= GAP_M:
                 cars.append(car)
     return cars
+
+
+def _outer_facades(built: shapely.Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """Return begins [m] and vectors [m] of the facades that enclose buildings, shape ``(n, 2)``."""
+    outer = [p.exterior for p in shapely.get_parts(built) if p.geom_type == "Polygon"]
+    rings = [np.empty((0, 2)), *map(shapely.get_coordinates, outer)]
+    starts = np.concatenate([ring[:-1] for ring in rings])
+    return starts, np.concatenate([np.diff(ring, axis=0) for ring in rings])
 
 
 def _park(

@@ -211,25 +211,9 @@ def simulate_outlines(
     if parameters.has_cars:
         raise ValueError(f"expected variants without cars for given outlines, got {variants}")
     buildings = read_outlines(outlines, cell_size_m=cell_size_m, shift_cells=shift_cells)
-    positions = read_antennas(antennas)
-    ids = range(len(positions)) if antenna_ids is None else antenna_ids
-    if len(ids) == 0:
-        raise ValueError(f"{antennas}: no antenna is chosen; expected a list of [x, y]")
-    for t in ids:
-        if not 0 <= t < len(positions):
-            raise ValueError(f"{antennas} has antennas 0 to {len(positions) - 1}, not {t}")
-    mask, built = rasterize(buildings, size, cell_size_m), shapely.union_all(buildings)
+    mask = rasterize(buildings, size, cell_size_m)
+    places = _read_places(antennas, antenna_ids, buildings, mask, cell_size_m)
     map_id = int(Path(outlines).stem) if Path(outlines).stem.isdecimal() else 0
-    places = {}
-    for t in ids:
-        x, y = positions[t]
-        place_m = ((x + 0.5) * cell_size_m, (y + 0.5) * cell_size_m)
-        row, col = m_to_cell(place_m, size=size, cell_size_m=cell_size_m)
-        if not (0 <= row < size and 0 <= col < size):
-            raise ValueError(f"{antennas}: antenna {t} at x={x:g}, y={y:g} lies off the map")
-        if mask[row, col] or shapely.intersects_xy(built, *place_m):
-            raise ValueError(f"{antennas}: antenna {t} at x={x:g}, y={y:g} lies inside a building")
-        places[t] = (row, col), place_m
     engines = _engines(buildings, parameters, None)
     _make_folders(out, parameters)
     _write(out / f"png/buildings_complete/{map_id}.png", _png_bytes(mask * np.uint8(255)))
@@ -242,6 +226,40 @@ def simulate_outlines(
             progress(done, len(places))
     _write(_last_file(out, map_id), Path(antennas).read_bytes())
     return written
+
+
+def _read_places(
+    antennas: Path,
+    antenna_ids: Sequence[int] | None,
+    buildings: Sequence[Polygon],
+    building_mask: np.ndarray,
+    cell_size_m: float,
+) -> dict[int, tuple[tuple[int, int], tuple[float, float]]]:
+    """Return cell and position [m] of the chosen antennas, by their numbers in the file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file, a number or a position does not fit; names it.
+    """
+    positions = read_antennas(antennas)
+    ids = range(len(positions)) if antenna_ids is None else antenna_ids
+    if len(ids) == 0:
+        raise ValueError(f"{antennas}: no antenna is chosen; expected a list of [x, y]")
+    for t in ids:
+        if not 0 <= t < len(positions):
+            raise ValueError(f"{antennas} has antennas 0 to {len(positions) - 1}, not {t}")
+    size, built = len(building_mask), shapely.union_all(buildings)
+    places = {}
+    for t in ids:
+        x, y = positions[t]
+        place_m = ((x + 0.5) * cell_size_m, (y + 0.5) * cell_size_m)
+        row, col = m_to_cell(place_m, size=size, cell_size_m=cell_size_m)
+        if not (0 <= row < size and 0 <= col < size):
+            raise ValueError(f"{antennas}: antenna {t} at x={x:g}, y={y:g} lies off the map")
+        if building_mask[row, col] or shapely.intersects_xy(built, *place_m):
+            raise ValueError(f"{antennas}: antenna {t} at x={x:g}, y={y:g} lies inside a building")
+        places[t] = (row, col), place_m
+    return places
 
 
 def _check_parameters(

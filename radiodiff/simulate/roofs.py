@@ -18,14 +18,78 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from radiodiff.simulate.grid import WallGrid, first_cell, meet_wall, next_cell
+from radiodiff.simulate.grid import WallGrid, first_cell, meet_wall, next_cell, wall_grid
 
-__all__ = ["RoofEdges", "improve_over_roofs", "roof_edges"]
+__all__ = ["RoofEdges", "RoofLosses", "Roofs", "find_roofs", "improve_over_roofs", "roof_edges"]
 
 #: Directions in which cells and the transmitter look for roof edges; between two of them lie 5
 #: degrees. A multiple of eight, so that a turned or mirrored tile gives a turned or mirrored map.
 DIRECTIONS = 72
 TURN_RAD = 2 * np.pi / DIRECTIONS
+#: Where a path may come over a roof: the place [m], the direction to it (unit vector in plan) times
+#: the cosine of the climb, the wall (vector [m]), the length up to it [m], and the climb [rad].
+BEND = np.dtype(
+    [(name, np.float64) for name in ("x", "y", "ux", "uy", "wall_x", "wall_y", "length", "climb")]
+)
+
+
+class RoofEdges(NamedTuple):
+    """Walls that ``n`` points see in evenly spread directions, all of shape ``(n, 72)``."""
+
+    walls: np.ndarray
+    """Numbers, -1 where the tile ends first, int32."""
+    distances: np.ndarray
+    """Distances [m], infinite where there is no wall, float32."""
+    order: np.ndarray
+    """Directions, farthest wall first, those without one last, uint8."""
+
+
+class Roofs(NamedTuple):
+    """What paths over the roofs need to know of a tile with ``n`` outdoor cells."""
+
+    grid: WallGrid
+    """Walls without the sides of the tile."""
+    building_mask: np.ndarray
+    """Cells inside buildings, bool, shape ``(size, size)``."""
+    cells: np.ndarray
+    """Outdoor cells ``(row, col)``, shape ``(n, 2)``."""
+    centers: np.ndarray
+    """Their centres [m], shape ``(n, 2)``."""
+    edges: RoofEdges
+    """Roof edges that these see."""
+
+
+class RoofLosses(NamedTuple):
+    """Loss of a path over the roofs."""
+
+    height_m: float
+    """Height of the roofs above the antennas [m]."""
+    street_db: float
+    """Loss per street crossed after the first [dB]."""
+    exponent: float
+    """Path-loss exponent [1]."""
+    bend_db: float
+    """Loss of each of both bends [dB]."""
+    angle_db_per_rad: float
+    """Further loss of a bend per angle [dB/rad]."""
+    angle_limit_rad: float
+    """Angle beyond which a bend costs no more [rad]."""
+
+
+def find_roofs(walls: np.ndarray, building_mask: np.ndarray, cell_size_m: float) -> Roofs:
+    """Return what paths over the roofs need to know of a tile.
+
+    Args:
+        walls: Segments [m] with the building on the left, shape ``(walls, 4)``.
+        building_mask: Cells inside buildings, bool, shape ``(size, size)``.
+        cell_size_m: Side of a cell [m].
+    """
+    size = len(building_mask)
+    grid = wall_grid(walls, size, cell_size_m)
+    cells = np.argwhere(~building_mask)
+    centers = np.stack([cells[:, 1] + 0.5, size - cells[:, 0] - 0.5], axis=1)
+    centers *= cell_size_m
+    return Roofs(grid, building_mask, cells, centers, roof_edges(grid, centers))
 
 
 @numba.njit(cache=True)
@@ -45,17 +109,6 @@ def _cast(grid: WallGrid, x: float, y: float, cos: float, sin: float) -> tuple[i
             break
         walk = next_cell(walk)
     return found, nearest
-
-
-class RoofEdges(NamedTuple):
-    """Walls that ``n`` points see in evenly spread directions, all of shape ``(n, 72)``."""
-
-    walls: np.ndarray
-    """Numbers, -1 where the tile ends first, int32."""
-    distances: np.ndarray
-    """Distances [m], infinite where there is no wall, float32."""
-    order: np.ndarray
-    """Directions, farthest wall first, those without one last, uint8."""
 
 
 @numba.njit(cache=True)
@@ -88,68 +141,50 @@ def roof_edges(grid: WallGrid, points: np.ndarray) -> RoofEdges:
 @numba.njit(cache=True)
 def improve_over_roofs(
     loss_db: np.ndarray,
-    cells: np.ndarray,
-    centers: np.ndarray,
-    walls: np.ndarray,
-    building_mask: np.ndarray,
-    cell_size_m: float,
-    cell_edges: RoofEdges,
+    roofs: Roofs,
     source: np.ndarray,
     source_edges: RoofEdges,
-    height_m: float,
-    street_db: float,
-    constants: tuple[float, float, float, float],
+    losses: RoofLosses,
 ) -> np.ndarray:
     """Lower the loss of cells that are better reached over the roofs, in place.
 
     Args:
         loss_db: Least loss so far beyond the first metre [dB], shape ``(size, size)``; -inf with
             line of sight.
-        cells: Outdoor cells ``(row, col)``, shape ``(n, 2)``.
-        centers: Their centres [m], shape ``(n, 2)``.
-        walls: Segments [m] with the building on the left, shape ``(walls, 4)``.
-        building_mask: Cells inside buildings, bool, shape ``(size, size)``.
-        cell_size_m: Side of a cell [m].
-        cell_edges: From `roof_edges` for the centres.
+        roofs: From `find_roofs`.
         source: Transmitter [m], shape ``(2,)``.
         source_edges: From `roof_edges` for the transmitter.
-        height_m: Height of the roofs above the antennas [m].
-        street_db: Loss per street crossed after the first [dB].
-        constants: Exponent, loss per bend [dB], loss per angle [dB/rad], limit of the angle
-            [rad].
+        losses: Loss of paths over the roofs.
 
     Returns:
         Which cells got a path over the roofs, bool, shape ``(size, size)``.
     """
-    exponent, bend_db, angle_db_per_rad, angle_limit_rad = constants
     improved = np.zeros(loss_db.shape, np.bool_)
-    ups = np.empty((DIRECTIONS, 8))
-    count = _ends(source, 0, walls, source_edges, height_m, angle_limit_rad, ups)
+    ups, downs = np.empty(DIRECTIONS, BEND), np.empty(DIRECTIONS, BEND)
+    walls, raster = roofs.grid.walls, (roofs.building_mask, roofs.grid.cell_size_m)
+    count = _bends(source, 0, walls, source_edges, losses, ups)
     if count == 0:
         return improved
     ups = ups[:count]
-    downs = np.empty((DIRECTIONS, 8))
-    losses = (height_m, street_db, constants)
-    raster = (building_mask, cell_size_m)
+    cells, centers, cell_edges = roofs.cells, roofs.centers, roofs.edges
     for n in range(len(cells)):
         row, col = cells[n]
         # No path over roofs is shorter than this, and none bends less than it climbs and falls.
         straight = np.hypot(centers[n, 0] - source[0], centers[n, 1] - source[1])
-        least_db = 10 * exponent * np.log10(max(1.0, np.hypot(straight, 2 * height_m)))
-        least_db += 2 * bend_db
+        shortest = np.hypot(straight, 2 * losses.height_m)
+        least_db = 10 * losses.exponent * np.log10(max(1.0, shortest))
+        least_db += 2 * losses.bend_db
         before = loss_db[row, col]
-        if before <= least_db + angle_db_per_rad * ups[0, 7]:
+        if before <= least_db + losses.angle_db_per_rad * ups[0].climb:
             continue
-        count = _ends(centers[n], n, walls, cell_edges, height_m, angle_limit_rad, downs)
+        count = _bends(centers[n], n, walls, cell_edges, losses, downs)
         if count == 0:
             continue
         # Turning in plan where it comes up, then, seen from the other end, where it goes down.
-        far = (cell_edges.walls[n], cell_edges.distances[n])
-        flattest = downs[0, 7]
-        best = _best_turn(before, least_db, *raster, ups, centers[n], far, flattest, losses)
-        far = (source_edges.walls[0], source_edges.distances[0])
-        flattest = ups[0, 7]
-        best = _best_turn(best, least_db, *raster, downs[:count], source, far, flattest, losses)
+        far = (cell_edges.walls[n], cell_edges.distances[n], downs[0].climb)
+        best = _best_turn(before, least_db, *raster, ups, centers[n], far, losses)
+        far = (source_edges.walls[0], source_edges.distances[0], ups[0].climb)
+        best = _best_turn(best, least_db, *raster, downs[:count], source, far, losses)
         if best < before:
             loss_db[row, col] = best
             improved[row, col] = True
@@ -157,21 +192,25 @@ def improve_over_roofs(
 
 
 @numba.njit(cache=True)
-def _ends(
+def _bends(
     point: np.ndarray,
     row: int,
     walls: np.ndarray,
     edges: RoofEdges,
-    height_m: float,
-    angle_limit_rad: float,
-    ends: np.ndarray,
+    losses: RoofLosses,
+    bends: np.ndarray,
 ) -> int:
     """Write where a path from a point may come over a roof, flattest climb first; return how many.
 
-    Each row of ``ends`` holds the place [m], the direction to it (unit vector in plan) times the
-    cosine of the climb, the wall (vector [m]), the length up to it [m] and the climb, at most the
-    limit [rad].
+    Args:
+        point: Begin of the path [m], shape ``(2,)``.
+        row: Its number in ``edges``.
+        walls: Segments [m], shape ``(walls, 4)``.
+        edges: From `roof_edges`.
+        losses: Loss of paths over the roofs; climbs stop at the limit of the angle.
+        bends: Receives the places, `BEND`, shape ``(72,)``.
     """
+    height_m = losses.height_m
     count = 0
     for d in edges.order[row]:
         w = edges.walls[row, d]
@@ -180,11 +219,12 @@ def _ends(
         distance = edges.distances[row, d]
         cos, sin = np.cos((d + 0.5) * TURN_RAD), np.sin((d + 0.5) * TURN_RAD)
         length = np.sqrt(distance * distance + height_m * height_m)
-        end = ends[count]
-        end[0], end[1] = point[0] + distance * cos, point[1] + distance * sin
-        end[2], end[3] = cos * distance / length, sin * distance / length
-        end[4], end[5] = walls[w, 2] - walls[w, 0], walls[w, 3] - walls[w, 1]
-        end[6], end[7] = length, min(np.arctan2(height_m, distance), angle_limit_rad)
+        bend = bends[count]
+        bend.x, bend.y = point[0] + distance * cos, point[1] + distance * sin
+        bend.ux, bend.uy = cos * distance / length, sin * distance / length
+        bend.wall_x, bend.wall_y = walls[w, 2] - walls[w, 0], walls[w, 3] - walls[w, 1]
+        bend.length = length
+        bend.climb = min(np.arctan2(height_m, distance), losses.angle_limit_rad)
         count += 1
     return count
 
@@ -197,34 +237,75 @@ def _best_turn(
     cell_size_m: float,
     near: np.ndarray,
     target: np.ndarray,
-    far: tuple[np.ndarray, np.ndarray],
-    flattest_far: float,
-    losses: tuple[float, float, tuple[float, float, float, float]],
+    far: tuple[np.ndarray, np.ndarray, float],
+    losses: RoofLosses,
 ) -> float:
     """Return the least loss of paths that turn in plan over one of the walls near their start [dB].
 
     From there they run straight to the target; the wall they come down by is looked up in that
     direction.
+
+    Args:
+        best: Least loss so far [dB].
+        least_db: What all such paths lose in length and in bends without their angles [dB].
+        building_mask: Cells inside buildings, bool, shape ``(size, size)``.
+        cell_size_m: Side of a cell [m].
+        near: Places where the path may come over a roof, `BEND`.
+        target: End of the path [m], shape ``(2,)``.
+        far: Walls that the target sees and their distances [m], as in `RoofEdges`, and its
+            flattest climb [rad].
+        losses: Loss of paths over the roofs.
     """
-    height_m, street_db, constants = losses
-    exponent, bend_db, angle_db_per_rad, angle_limit_rad = constants
-    far_walls, far_distances = far
+    bare_db = _without_streets(best, least_db, near, target, far, losses)
+    street_db = losses.street_db
+    while True:
+        k = np.argmin(bare_db)
+        loss = bare_db[k]
+        if loss >= best:
+            return best
+        bare_db[k] = np.inf
+        dx, dy = target[0] - near[k].x, target[1] - near[k].y
+        level = np.sqrt(dx * dx + dy * dy)
+        home = far[1][int(np.floor(np.arctan2(-dy, -dx) / TURN_RAD)) % DIRECTIONS]
+        # Beyond so many streets the path cannot win.
+        most = 2 + int(min((best - loss) / street_db, 1e3)) if street_db > 0 else 0
+        start = (near[k].x, near[k].y, dx / level, dy / level)
+        streets = _streets_between(building_mask, cell_size_m, start, level - home, most)
+        best = min(best, loss + street_db * max(0, streets - 1))
+
+
+@numba.njit(cache=True)
+def _without_streets(
+    best: float,
+    least_db: float,
+    near: np.ndarray,
+    target: np.ndarray,
+    far: tuple[np.ndarray, np.ndarray, float],
+    losses: RoofLosses,
+) -> np.ndarray:
+    """Return the losses of these paths but for streets, which take longest to find [dB].
+
+    Infinite for those that cannot be; the arguments are those of `_best_turn`.
+    """
+    far_walls, far_distances, flattest_far = far
+    angle_db_per_rad, angle_limit_rad = losses.angle_db_per_rad, losses.angle_limit_rad
+    height_m = losses.height_m
     least_db += angle_db_per_rad * flattest_far
     # A sharper bend than this cannot win.
     sharpest = (best - least_db) / angle_db_per_rad
     least_cos = np.cos(sharpest) if sharpest < min(angle_limit_rad, np.pi) else -2.0
-    # Losses without those of streets, which take longest to find.
     bare_db = np.full(len(near), np.inf)
     for k in range(len(near)):
-        if sharpest <= near[k, 7]:
+        bend = near[k]
+        if sharpest <= bend.climb:
             break
-        dx, dy = target[0] - near[k, 0], target[1] - near[k, 1]
+        dx, dy = target[0] - bend.x, target[1] - bend.y
         # The path must go in over the wall.
-        if near[k, 4] * dy - near[k, 5] * dx <= 0:
+        if bend.wall_x * dy - bend.wall_y * dx <= 0:
             continue
         level = np.sqrt(dx * dx + dy * dy)
         # Cosine of the bend: that of the climb times that of the turn in plan.
-        cos_bend = (near[k, 2] * dx + near[k, 3] * dy) / level
+        cos_bend = (bend.ux * dx + bend.uy * dy) / level
         if cos_bend <= least_cos:
             continue
         back = int(np.floor(np.arctan2(-dy, -dx) / TURN_RAD)) % DIRECTIONS
@@ -232,26 +313,13 @@ def _best_turn(
         if far_walls[back] < 0 or home >= level:
             continue
         fall = min(np.arctan2(height_m, home), angle_limit_rad)
-        if best <= least_db + angle_db_per_rad * (near[k, 7] + fall - flattest_far):
+        if best <= least_db + angle_db_per_rad * (bend.climb + fall - flattest_far):
             continue
-        length = near[k, 6] + level - home + np.sqrt(home * home + height_m * height_m)
-        bend = min(np.arccos(min(1.0, max(-1.0, cos_bend))), angle_limit_rad)
-        bare_db[k] = 2 * bend_db + angle_db_per_rad * (bend + fall)
-        bare_db[k] += 10 * exponent * np.log10(max(1.0, length))
-    while True:
-        k = np.argmin(bare_db)
-        loss = bare_db[k]
-        if loss >= best:
-            return best
-        bare_db[k] = np.inf
-        dx, dy = target[0] - near[k, 0], target[1] - near[k, 1]
-        level = np.sqrt(dx * dx + dy * dy)
-        home = far_distances[int(np.floor(np.arctan2(-dy, -dx) / TURN_RAD)) % DIRECTIONS]
-        # Beyond so many streets the path cannot win.
-        most = 2 + int(min((best - loss) / street_db, 1e3)) if street_db > 0 else 0
-        start = (near[k, 0], near[k, 1], dx / level, dy / level)
-        streets = _streets_between(building_mask, cell_size_m, start, level - home, most)
-        best = min(best, loss + street_db * max(0, streets - 1))
+        length = bend.length + level - home + np.sqrt(home * home + height_m * height_m)
+        turn = min(np.arccos(min(1.0, max(-1.0, cos_bend))), angle_limit_rad)
+        bare_db[k] = 2 * losses.bend_db + angle_db_per_rad * (turn + fall)
+        bare_db[k] += 10 * losses.exponent * np.log10(max(1.0, length))
+    return bare_db
 
 
 @numba.njit(cache=True)

@@ -207,21 +207,7 @@ def nearest_walls(walls: np.ndarray, x: float, y: float) -> tuple[np.ndarray, np
             continue
         middle = all_angles[start] + width / 2
         cos, sin = np.cos(middle), np.sin(middle)
-        nearest, distance = -1, np.inf
-        for j in order:
-            if reach[j] > distance:
-                break
-            w = facing[j]
-            ax, ay = walls[w, 0] - x, walls[w, 1] - y
-            bx, by = walls[w, 2] - x, walls[w, 3] - y
-            # The ray passes between the ends if they lie on different sides of it.
-            side_a, side_b = cos * ay - sin * ax, cos * by - sin * bx
-            if (side_a > 0) == (side_b > 0):
-                continue
-            s = side_a / (side_a - side_b)
-            along = (ax + s * (bx - ax)) * cos + (ay + s * (by - ay)) * sin
-            if 0 < along < distance:
-                nearest, distance = w, along
+        nearest = _nearest_along(walls, facing, reach, order, x, y, cos, sin)
         if nearest < 0:
             continue
         if used > 0 and sectors[used - 1, 0] == nearest:
@@ -233,6 +219,47 @@ def nearest_walls(walls: np.ndarray, x: float, y: float) -> tuple[np.ndarray, np
             sectors[used, 3:] = ends[stop]
             used += 1
     return angles[:used].copy(), sectors[:used].copy()
+
+
+@numba.njit(cache=True)
+def _nearest_along(
+    walls: np.ndarray,
+    facing: np.ndarray,
+    reach: np.ndarray,
+    order: np.ndarray,
+    x: float,
+    y: float,
+    cos: float,
+    sin: float,
+) -> int:
+    """Return the wall that a ray from a point [m] meets first, or -1.
+
+    Args:
+        walls: Segments from `find_walls`, shape ``(walls, 4)``.
+        facing: Walls that face the point.
+        reach: Distances of these from the point [m].
+        order: Where they are found in ascending order of distance.
+        x: Position of the point [m].
+        y: Position of the point [m].
+        cos: Direction of the ray, a unit vector.
+        sin: Direction of the ray.
+    """
+    nearest, distance = -1, np.inf
+    for j in order:
+        if reach[j] > distance:
+            break
+        w = facing[j]
+        ax, ay = walls[w, 0] - x, walls[w, 1] - y
+        bx, by = walls[w, 2] - x, walls[w, 3] - y
+        # The ray passes between the ends if they lie on different sides of it.
+        side_a, side_b = cos * ay - sin * ax, cos * by - sin * bx
+        if (side_a > 0) == (side_b > 0):
+            continue
+        s = side_a / (side_a - side_b)
+        along = (ax + s * (bx - ax)) * cos + (ay + s * (by - ay)) * sin
+        if 0 < along < distance:
+            nearest, distance = w, along
+    return nearest
 
 
 @numba.njit(cache=True)
@@ -300,15 +327,9 @@ def visible_spans(
         for i in range(first, last + 1):
             y = (i + 0.5) * cell_size_m
             left, right = np.inf, -np.inf
-            if (sy <= y) != (py <= y):
-                at = sx + (y - sy) / uy * ux
-                left, right = min(left, at), max(right, at)
-            if (sy <= y) != (qy <= y):
-                at = sx + (y - sy) / vy * vx
-                left, right = min(left, at), max(right, at)
-            if (py <= y) != (qy <= y):
-                at = px + (y - py) / (qy - py) * (qx - px)
-                left, right = min(left, at), max(right, at)
+            left, right = _widen(left, right, y, sx, sy, py, ux, uy)
+            left, right = _widen(left, right, y, sx, sy, qy, vx, vy)
+            left, right = _widen(left, right, y, px, py, qy, qx - px, qy - py)
             if left >= right:
                 continue
             start = max(0, int(np.ceil(left / cell_size_m - 0.5)))
@@ -321,6 +342,20 @@ def visible_spans(
                 spans[used, 0], spans[used, 1], spans[used, 2] = size - 1 - i, start, stop
                 used += 1
     return spans[:used].copy()
+
+
+@numba.njit(cache=True)
+def _widen(
+    left: float, right: float, y: float, x0: float, y0: float, y1: float, dx: float, dy: float
+) -> tuple[float, float]:
+    """Return a run on a row at height y, widened to where a line crosses that row.
+
+    The line goes from (x0, y0) in the direction (dx, dy) up to the height y1 [m].
+    """
+    if (y0 <= y) != (y1 <= y):
+        at = x0 + (y - y0) / dy * dx
+        left, right = min(left, at), max(right, at)
+    return left, right
 
 
 @numba.njit(cache=True)
