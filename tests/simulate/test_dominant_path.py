@@ -101,7 +101,7 @@ def test_dominant_path_is_the_best_of_all_corner_sequences(seed):
     assert set(bends[tuple(receivers.T)]) == {0, 1, 2, 3}
 
     shapely.prepare(geometry)
-    corners = [tuple(point) for point in engine._corners.points]
+    corners = [tuple(point) for point in engine._streets.corners.points]
     ends = [cell_to_m(cell, size=56, cell_size_m=1.0) for cell in receivers]
     nodes = [source, *corners, *ends]
     lines = shapely.linestrings([[(a, b) for b in nodes] for a in nodes])
