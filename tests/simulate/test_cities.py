@@ -1,4 +1,4 @@
-"""City outlines, tiles and where transmitters stand."""
+"""Tiles of real and invented cities, their rasters and places for transmitters."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from radiodiff.simulate import (
     rasterize,
 )
 
-from .tiles import ROOT
+from ..conftest import ROOT
 
 
 def test_cities_have_area_and_attribution():

@@ -1,8 +1,9 @@
-"""Simulated datasets: layout, splits, interruption, refusals."""
+"""Simulated datasets: what they hold, what they depend on, interruptions and refusals."""
 
 import dataclasses
 import hashlib
 import json
+import math
 import subprocess
 import sys
 import time
@@ -17,11 +18,17 @@ from radiodiff.simulate import (
     CITY_NAMES,
     SPLIT_OF_CITY,
     VARIANTS,
+    DominantPath,
     city_of_map,
+    dataset_outlines,
     simulate_dataset,
+    simulate_outlines,
 )
+from radiodiff.simulate.outlines import RADIOMAPSEER_SHIFT_CELLS
+from radiodiff.units import path_gain_db_to_uint8
 
-from .tiles import FITTED, ROOT, SMALL, cell_centers, digests
+from ..conftest import ROOT
+from .conftest import FITTED, SMALL, cell_centers, digests
 
 
 def test_splits_are_disjoint_by_city(dataset):
@@ -126,6 +133,64 @@ def test_variants(dataset, tmp_path):
     assert all(len(ring) == 5 for ring in rings)
 
 
+# --- Outlines of one's own ------------------------------------------------------------------------
+
+
+def test_simulate_outlines(outlines, tmp_path):
+    out = tmp_path / "out"
+    written = simulate_outlines(
+        out, *outlines, antenna_ids=[0, 2], size=96, variants=["DPM", "IRT2"]
+    )
+    assert [p.relative_to(out).as_posix() for p in written] == [
+        f"gain/{variant}/7_{t}.png" for t in (0, 2) for variant in ("DPM", "IRT2")
+    ]
+    boxes = [
+        shapely.box(*(np.array(box) + RADIOMAPSEER_SHIFT_CELLS))
+        for box in ([10, 10, 40, 30], [50, 40, 70, 60])
+    ]
+    gain = DominantPath(boxes, 96, 1.0).path_gain_db((80.5, 5.5))
+    np.testing.assert_array_equal(
+        np.array(Image.open(out / "gain/DPM/7_2.png")), path_gain_db_to_uint8(gain)
+    )
+    assert np.array(Image.open(out / "png/antennas/7_2.png"))[96 - 1 - 5, 80] == 255
+    again = dataset_outlines(out, 7)
+    assert shapely.union_all(again).symmetric_difference(shapely.union_all(boxes)).area < 1e-9
+    # Another map may join it.
+    other = outlines[0].rename(outlines[0].with_name("8.json"))
+    simulate_outlines(out, other, outlines[1], antenna_ids=[0], size=96)
+    assert (out / "gain/DPM/7_0.png").exists()
+    assert (out / "gain/DPM/8_0.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"antenna_ids": [1]}, r"antenna 1 at x=20, y=20 lies inside a building"),
+        ({"antenna_ids": [2], "size": 64}, r"antenna 2 at x=80, y=5 lies off the map"),
+        ({"antenna_ids": [3]}, r"has antennas 0 to 2, not 3"),
+        ({"variants": ["carsDPM"]}, r"variants without cars"),
+        ({"variants": ["DPN"]}, r"expected variants to be a list out of DPM"),
+        ({"antenna_ids": []}, r"no antenna is chosen"),
+        ({"shift_cells": math.nan}, r"finite shift"),
+    ],
+    ids=str,
+)
+def test_simulate_outlines_refuses(outlines, tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        simulate_outlines(tmp_path / "out", *outlines, **{"size": 96} | change)
+    assert not (tmp_path / "out").exists()
+
+
+def test_simulate_outlines_overwrites_no_dataset(dataset, outlines, tmp_path):
+    with pytest.raises(FileExistsError, match="holds a simulated dataset"):
+        simulate_outlines(dataset, *outlines, size=96)
+    with pytest.raises(FileExistsError, match="choose another folder"):
+        simulate_outlines(tmp_path, *outlines, size=96)
+
+
+# --- Workers and interruptions --------------------------------------------------------------------
+
+
 def test_workers_do_not_matter(dataset, tmp_path):
     calls = []
     two = simulate_dataset(
@@ -175,6 +240,9 @@ def test_killed_run_is_completed(tmp_path):
     simulate_dataset(out, **settings)
     assert all(p.stat().st_mtime_ns == mtime for p, mtime in finished.items())
     assert digests(out) == digests(simulate_dataset(tmp_path / "whole", **settings))
+
+
+# --- Failures -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

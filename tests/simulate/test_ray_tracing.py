@@ -1,25 +1,27 @@
 """Ray tracing against image sources and its own symmetries."""
 
 import itertools
-import math
 
 import numpy as np
 import pytest
 import shapely
 
-from radiodiff.simulate import rasterize
 from radiodiff.simulate.ray_tracing import RayTracing, RayTracingConstants
 from radiodiff.units import m_to_cell
 
-from .rays import (
-    NO_DIFFRACTION,
+from .conftest import (
     cell_centers,
     free_space,
-    make_tile,
+    make_rays,
     reflection_coefficient,
     to_db,
     to_power,
 )
+
+NO_DIFFRACTION = RayTracingConstants(diffractions=0)
+
+
+# --- Direct and reflected paths -------------------------------------------------------------------
 
 
 def test_open_field_is_free_space():
@@ -87,7 +89,7 @@ def test_canyon_is_a_sum_of_image_sources():
 @pytest.mark.parametrize("city", ["san_francisco", "procedural"])
 def test_single_reflections_agree_with_shapely(city):
     """Every wall tried by the image method with shapely, for cells that one reflection reaches."""
-    buildings, engine, positions = make_tile(city, size=96, extent_m=96.0, constants=NO_DIFFRACTION)
+    buildings, engine, positions = make_rays(city, size=96, extent_m=96.0, constants=NO_DIFFRACTION)
     geometry = shapely.union_all(buildings)
     shapely.prepare(geometry)
     source = np.array(positions[0])
@@ -130,7 +132,7 @@ def test_single_reflections_agree_with_shapely(city):
 
 
 def test_cells_are_averaged_over_their_open_part():
-    buildings, engine, _ = make_tile("san_francisco", size=96, extent_m=96.0)
+    buildings, engine, _ = make_rays("san_francisco", size=96, extent_m=96.0)
     geometry = shapely.union_all(buildings)
     x, y = cell_centers(96)
     cells = shapely.box(x - 0.5, y - 0.5, x + 0.5, y + 0.5)
@@ -138,10 +140,13 @@ def test_cells_are_averaged_over_their_open_part():
     np.testing.assert_allclose(engine._open_share, np.maximum(open_share, 0.05), atol=1e-9)
 
 
+# --- Identities and invariances -------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("city", ["munich", "san_francisco", "procedural"])
 def test_reciprocity(city):
     """Exact at the cell centres; means over cells differ at the edges of reflected beams."""
-    _, engine, positions = make_tile(city, seed=2, size=128, extent_m=128.0, transmitters=8)
+    _, engine, positions = make_rays(city, seed=2, size=128, extent_m=128.0, transmitters=8)
     cells = [m_to_cell(position, size=128, cell_size_m=1.0) for position in positions]
     for reflections, (typical_db, most_db) in ((0, (1e-9, 1e-9)), (2, (0.02, 0.5)), (4, (0.02, 1))):
         gains = [engine.path_gain_db(p, reflections=reflections) for p in positions]
@@ -160,40 +165,12 @@ def test_reciprocity(city):
 
 def test_more_reflections_never_take_power():
     for city in ("florence", "procedural"):
-        _, engine, positions = make_tile(city, seed=3)
+        _, engine, positions = make_rays(city, seed=3)
         for position in positions:
             maps = [engine.path_gain_db(position, reflections=r) for r in range(5)]
             for less, more in itertools.pairwise(maps):
                 outdoor = ~engine.building_mask
                 assert (more[outdoor] >= less[outdoor] - 1e-9).all()
-
-
-@pytest.mark.parametrize(
-    ("matrix", "turn_map"),
-    [
-        ([-1, 0, 0, 1, 192, 0], lambda gain: gain[:, ::-1]),
-        ([0, -1, 1, 0, 192, 0], np.rot90),
-    ],
-    ids=["mirror", "rotate"],
-)
-def test_mirror_and_rotation(matrix, turn_map):
-    buildings, engine, positions = make_tile("florence", seed=4)
-    turned = [shapely.affinity.affine_transform(b, matrix) for b in buildings]
-    other = RayTracing(turned, 96, 2.0)
-    for position in positions:
-        point = shapely.affinity.affine_transform(shapely.Point(position), matrix)
-        expected = turn_map(engine.path_gain_db(position, reflections=2))
-        gain = other.path_gain_db((point.x, point.y), reflections=2)
-        np.testing.assert_allclose(gain, expected, atol=1e-6)
-
-
-def test_nan_exactly_in_buildings():
-    buildings, engine, positions = make_tile("paris", seed=6)
-    np.testing.assert_array_equal(engine.building_mask, rasterize(buildings, 96, 2.0))
-    for position in positions:
-        gain = engine.path_gain_db(position, reflections=2)
-        assert gain.dtype == np.float64
-        np.testing.assert_array_equal(np.isnan(gain), engine.building_mask)
 
 
 def test_closed_courtyard_gets_nothing():
@@ -205,17 +182,17 @@ def test_closed_courtyard_gets_nothing():
 
 
 def test_same_map_twice():
-    _, engine, positions = make_tile("procedural", seed=5)
+    _, engine, positions = make_rays("procedural", seed=5)
     first = engine.path_gain_db(positions[0], reflections=4)
     engine.path_gain_db(positions[1], reflections=2)
     np.testing.assert_array_equal(engine.path_gain_db(positions[0], reflections=4), first)
-    _, other, _ = make_tile("procedural", seed=5)
+    _, other, _ = make_rays("procedural", seed=5)
     np.testing.assert_array_equal(other.path_gain_db(positions[0], reflections=4), first)
 
 
 def test_finer_rays_change_little():
     """The fans are fine enough: four times the rays move the map by tenths of a decibel."""
-    buildings, engine, positions = make_tile("munich", seed=7, size=192)
+    buildings, engine, positions = make_rays("munich", seed=7, size=192)
     fine = RayTracing(buildings, 192, 1.0, RayTracingConstants(rays=57600, corner_rays=5760))
     for position in positions:
         coarse_map = engine.path_gain_db(position, reflections=4)
@@ -227,94 +204,10 @@ def test_finer_rays_change_little():
         assert abs(np.median(error_db)) < 0.001
 
 
-def test_no_cars_change_nothing():
-    buildings, engine, positions = make_tile("procedural", seed=5)
-    empty = RayTracing(buildings, 96, 2.0, cars=np.zeros((96, 96), bool))
-    free = np.zeros((96, 96), bool)
-    free[40, 50] = True
-    harmless = RayTracing(buildings, 96, 2.0, RayTracingConstants(car_db_per_m=0.0), cars=free)
-    for position in positions:
-        gain = engine.path_gain_db(position, reflections=2)
-        np.testing.assert_array_equal(empty.path_gain_db(position, reflections=2), gain)
-        np.testing.assert_allclose(harmless.path_gain_db(position, reflections=2), gain)
-
-
-def test_a_car_takes_its_length_times_the_loss():
-    """Checks eq. ``car-loss`` on a direct and on a reflected path."""
-    wall = shapely.box(0, 50.3, 64, 64)
-    cars = np.zeros((64, 64), bool)
-    cars[40, 30:35] = True  # level with the transmitter
-    cars[20:24, :] = True  # between it and the wall
-    maps = {
-        (reflections, is_parked): to_power(
-            RayTracing(
-                [wall], 64, 1.0, NO_DIFFRACTION, cars=cars if is_parked else None
-            ).path_gain_db((20.5, 23.5), reflections=reflections)
-        )
-        for reflections in (0, 1)
-        for is_parked in (False, True)
-    }
-    direct_db = to_db(maps[0, False] / maps[0, True])
-    assert direct_db[40, 29] == 0
-    assert direct_db[40, 31] == pytest.approx(2 * 1.5, abs=1e-9)
-    assert direct_db[40, 50] == pytest.approx(2 * 5, abs=1e-9)
-    # Straight up to the wall and down again.
-    reflected_db = to_db((maps[1, False] - maps[0, False]) / (maps[1, True] - maps[0, True]))
-    assert reflected_db[40, 20] == pytest.approx(2 * 2 * 4, abs=0.01)
-
-
-def test_a_car_before_and_behind_a_corner():
-    """Both pieces of a bent path lose what they lose alone."""
-    corner = shapely.box(32, 0, 64, 32)
-    before, behind = np.zeros((2, 64, 64), bool)
-    before[40:43, 20:32] = True  # 3 m that the path crosses on its way up to the corner
-    behind[20:32, 40:43] = True  # 3 m that it crosses on its way to the right
-    shadow = m_to_cell((55.5, 38.5), size=64, cell_size_m=1.0)
-    plain, one, other, both = (
-        RayTracing([corner], 64, 1.0, cars=cars).path_gain_db((25.5, 10.5), reflections=0)[shadow]
-        for cars in (None, before, behind, before | behind)
-    )
-    slope = math.hypot(32 - 25.5, 32 - 10.5) / (32 - 10.5)
-    assert plain - one == pytest.approx(2 * 3 * slope, abs=0.1)
-    slope = math.hypot(55.5 - 32, 38.5 - 32) / (55.5 - 32)
-    assert plain - other == pytest.approx(2 * 3 * slope, abs=0.1)
-    assert plain - both == pytest.approx(2 * plain - one - other)
-
-
-def test_cars_never_add_power():
-    buildings, engine, positions = make_tile("san_francisco", seed=8)
-    rng = np.random.default_rng(0)
-    cars = (rng.random((96, 96)) < 0.05) & ~engine.building_mask
-    parked = RayTracing(buildings, 96, 2.0, cars=cars)
-    outdoor = ~engine.building_mask
-    for position in positions:
-        plain = engine.path_gain_db(position, reflections=2)[outdoor]
-        gain = parked.path_gain_db(position, reflections=2)[outdoor]
-        assert (gain <= plain + 1e-9).all()
-        assert (gain < plain - 1).mean() > 0.1
-
-
-@pytest.mark.parametrize(
-    ("position", "message"),
-    [
-        ((30.0, 30.0), "outdoors"),
-        ((20.0, 30.0), "outdoors"),
-        ((-1.0, 5.0), "between 0 and 64"),
-        ((5.0, 64.5), "between 0 and 64"),
-        ((float("nan"), 5.0), "between 0 and 64"),
-    ],
-)
-def test_bad_transmitters(position, message):
-    engine = RayTracing([shapely.box(20, 20, 40, 40)], 64, 1.0)
-    with pytest.raises(ValueError, match=message):
-        engine.path_gain_db(position, reflections=2)
+# --- Failures -------------------------------------------------------------------------------------
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="size >= 1"):
-        RayTracing([], 0, 1.0)
-    with pytest.raises(ValueError, match="cell_size_m > 0"):
-        RayTracing([], 64, 0.0)
     with pytest.raises(ValueError, match="bool mask of shape"):
         RayTracing([], 64, 1.0, cars=np.zeros((32, 32), bool))
     with pytest.raises(ValueError, match="bool mask of shape"):

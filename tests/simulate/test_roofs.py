@@ -1,4 +1,4 @@
-"""Paths over roofs, and what cars take from a dominant path."""
+"""Paths over the roofs against known answers and a search through all walls."""
 
 import dataclasses
 import math
@@ -7,18 +7,10 @@ import numpy as np
 import pytest
 import shapely
 
-from radiodiff.simulate import (
-    DominantPath,
-    place_cars,
-    rasterize,
-)
-from radiodiff.simulate.cars import CAR_DB_PER_M
-from radiodiff.units import (
-    cell_to_m,
-    m_to_cell,
-)
+from radiodiff.simulate import DominantPath
+from radiodiff.units import cell_to_m, m_to_cell
 
-from .tiles import FITTED, STREETS, make_tile
+from .conftest import FITTED, STREETS, make_tile
 
 
 def test_closed_courtyard_is_reached_over_the_roofs_only():
@@ -111,42 +103,3 @@ def roof_path_loss_db(geometry, start, end):
             loss += FITTED.corner_db + FITTED.angle_db_per_rad * min(bend, FITTED.roof_limit_rad)
         best = min(best, loss)
     return best
-
-
-def test_car_costs_what_lies_inside_it():
-    cars = np.zeros((64, 64), bool)
-    cars[30:33, 20:25] = True
-    free = DominantPath([], 64, 1.0).path_gain_db((10.5, 32.5))
-    lost = free - DominantPath([], 64, 1.0, cars=cars).path_gain_db((10.5, 32.5))
-    assert lost[31, 40] == pytest.approx(5 * CAR_DB_PER_M)
-    assert lost[31, 22] == pytest.approx(2.5 * CAR_DB_PER_M)
-    assert lost[31, 15] == lost[50, 40] == 0
-    with pytest.raises(ValueError, match=r"cars of shape \(64, 64\), got \(32, 32\)"):
-        DominantPath([], 64, 1.0, cars=cars[:32, :32])
-
-
-def test_no_car_changes_nothing_and_cars_only_take():
-    buildings, engine, positions = make_tile("munich", seed=9)
-    none = DominantPath(buildings, 96, 2.0, cars=np.zeros((96, 96), bool))
-    parked = rasterize(place_cars(buildings, 192.0, np.random.default_rng(0)), 96, 2.0)
-    cars = DominantPath(buildings, 96, 2.0, cars=parked)
-    for position in positions:
-        gain = engine.path_gain_db(position)
-        np.testing.assert_array_equal(none.path_gain_db(position), gain)
-        lost = np.nan_to_num(gain - cars.path_gain_db(position))
-        assert lost.min() >= 0
-        assert 0.1 < lost.mean() < 15
-
-
-def test_bent_path_pays_for_cars_on_both_pieces():
-    wall = [shapely.box(24, 0, 40, 34)]
-    source, target = (12.5, 24.5), (52.5, 24.5)
-    cell = m_to_cell(target, size=64, cell_size_m=1.0)
-    free, bends, _ = DominantPath(wall, 64, 1.0, STREETS).trace(source)
-    assert bends[cell] == 2
-    cars = np.zeros((64, 64), bool)
-    cars[:, 18] = cars[:, 32] = cars[:, 47] = True
-    lost = free - DominantPath(wall, 64, 1.0, STREETS, cars=cars).path_gain_db(source)
-    # Up to the one corner, along the wall and down from the other.
-    inside_m = math.hypot(1, 9.535 / 11.465) + 1 + math.hypot(1, 9.535 / 12.465)
-    assert lost[cell] == pytest.approx(inside_m * CAR_DB_PER_M, abs=0.001)
