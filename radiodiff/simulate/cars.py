@@ -6,8 +6,7 @@ add the loss along its straight pieces. No measurement stands behind that number
 about as high as the antennas (1.5 m) and made of metal and glass, so a path passes over, under
 and through them; 2 dB/m takes 10 dB along a car and 4 dB across it.
 
-Compiled code is cached per file: after a change here, delete ``__pycache__``, or the engines go
-on with the old loop.
+Compiled code is cached per file, see `radiodiff.simulate.grid`.
 """
 
 from collections.abc import Sequence

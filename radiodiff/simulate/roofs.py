@@ -10,7 +10,7 @@ crosses after the first one cost extra: without that, cells below the noise come
 
 From every cell, and from the transmitter, walls are looked up in evenly spread directions; the
 bends are searched among the wall points found. Compiled code is cached per file, see
-`radiodiff.simulate.visibility`.
+`radiodiff.simulate.grid`.
 """
 
 from typing import NamedTuple

@@ -8,8 +8,8 @@ each two neighbours. What lies in such a sector is visible if it is nearer than 
 `is_visible` asks that for a point, `visible_spans` for all cell centres at once.
 
 All loops are compiled by Numba, in one thread and without fast-math, so that a map does not
-depend on how many are made at the same time. Compiled code is cached per file: after a change
-here, delete ``__pycache__``, or `radiodiff.simulate.dominant_path` goes on with the old loops.
+depend on how many are made at the same time. Compiled code is cached per file, see
+`radiodiff.simulate.grid`.
 """
 
 from collections.abc import Sequence
