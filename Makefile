@@ -11,8 +11,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.stamp
-# More options for pytest, e.g. `make test PYTEST_ARGS="-n 2 --dist loadfile"`.
+# Processes that run tests at the same time, each with one thread: `make test WORKERS=8` on a larger machine.
+WORKERS ?= 2
+# More options for pytest, e.g. `make test PYTEST_ARGS="-x -k sampler"`.
 PYTEST_ARGS ?=
+# A file (a chapter is one) is run by one process, so that what its tests share is made once; in the order given, so that
+# short files come last and the processes end together.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 SITE    := _build/html
 PDF     := _build/radiodiff.pdf
@@ -30,6 +35,10 @@ test book linkcheck browser-test: export JUPYTER_RUNTIME_DIR := $(CURDIR)/$(VENV
 test book linkcheck browser-test: export MPLCONFIGDIR := $(CURDIR)/$(VENV)/var/matplotlib
 # Threads that wait for each other sleep instead of spinning: on a busy machine, spinning costs minutes a chapter.
 test book linkcheck browser-test: export OMP_WAIT_POLICY := passive
+
+test: export OMP_NUM_THREADS := 1
+# Compiled kernels outlive `make clean`.
+test book browser-test: export NUMBA_CACHE_DIR := $(CURDIR)/$(VENV)/var/numba
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test browser-test notebooks book pdf linkcheck chromium lint lab clean distclean
@@ -54,11 +63,11 @@ demo: $(STAMP) ## train the small model on simulated maps and show what it predi
 
 test: $(STAMP) ## run all tests and every chapter at its smallest size
 	rm -rf runs/smoke data/sim-smoke
-	$(BIN)/python -m pytest tests --ignore tests/browser --nbval-lax notebooks/ $(PYTEST_ARGS)
+	$(PYTEST) --nbval-lax notebooks/ tests --ignore tests/browser --durations=20 $(PYTEST_ARGS)
 
 browser-test: $(BUILT) $(PDF) ## use the built book and JupyterLab as a reader does; screenshots in _build/screenshots
 	rm -rf _build/screenshots
-	$(BIN)/python -m pytest tests/browser -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(PYTEST) tests/browser --durations=20 $(PYTEST_ARGS)
 
 notebooks: $(STAMP) ## write the .ipynb half of every chapter from its .md, without outputs
 	$(BIN)/jupytext --quiet --to ipynb --update notebooks/*.md
