@@ -11,9 +11,16 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.stamp
-# More options for pytest, e.g. `make test PYTEST_ARGS="-k checkpoint"`.
+# Processes that run tests at the same time, each with one thread: `make test WORKERS=8` on a larger machine.
+WORKERS ?= 2
+# More options for pytest, e.g. `make test PYTEST_ARGS="-x -k sampler"`.
 PYTEST_ARGS ?=
+# A file (a chapter is one) is run by one process, so that what its tests share is made once; in the order given, so that
+# short files come last and the processes end together.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+# The simulator's compiled loops. Numba looks at one file at a time, so a change in any of them throws all away.
+LOOPS   := $(VENV)/var/numba
 SITE    := _build/html
 PDF     := _build/radiodiff.pdf
 MATHJAX := _build/static/mathjax
@@ -31,8 +38,8 @@ test book linkcheck browser-test: export MPLCONFIGDIR := $(CURDIR)/$(VENV)/var/m
 # Threads that wait for each other sleep instead of spinning: on a busy machine, spinning costs minutes a chapter.
 test book linkcheck browser-test: export OMP_WAIT_POLICY := passive
 # What Numba compiled once is read by every further process.
-test book browser-test: export NUMBA_CACHE_DIR := $(CURDIR)/$(VENV)/var/numba
-# Two workers with a thread each: PyTorch's threads would only wait for each other.
+test book browser-test: export NUMBA_CACHE_DIR := $(CURDIR)/$(LOOPS)
+# A thread for each process: PyTorch's threads would only wait for each other.
 test: export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
@@ -56,19 +63,23 @@ demo: $(STAMP) ## train the small model on simulated maps and show what it predi
 	$(BIN)/radiodiff train --config configs/demo.yaml
 	$(BIN)/radiodiff evaluate --run-dir runs/demo
 
-test: $(STAMP) ## run all tests and every chapter at its smallest size
+test: $(STAMP) $(LOOPS) ## run all tests and every chapter at its smallest size
 	rm -rf runs/smoke data/sim-smoke
-	$(BIN)/python -m pytest tests --ignore tests/browser --nbval-lax notebooks/ -n 2 --dist loadfile --durations=20 $(PYTEST_ARGS)
+	$(PYTEST) --nbval-lax notebooks/ tests --ignore tests/browser --durations=20 $(PYTEST_ARGS)
+
+$(LOOPS): $(wildcard radiodiff/simulate/*.py) | $(STAMP)
+	rm -rf $@
+	mkdir -p $@
 
 browser-test: $(BUILT) $(PDF) ## use the built book and JupyterLab as a reader does; screenshots in _build/screenshots
 	rm -rf _build/screenshots
-	$(BIN)/python -m pytest tests/browser -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(PYTEST) tests/browser --durations=20 $(PYTEST_ARGS)
 
 notebooks: $(STAMP) ## write the .ipynb half of every chapter from its .md, without outputs
 	$(BIN)/jupytext --quiet --to ipynb --update notebooks/*.md
 	$(BIN)/nbstripout notebooks/*.ipynb
 
-book: $(STAMP) $(MATHJAX)/tex-chtml.js ## execute the chapters and build the site; a warning is an error
+book: $(STAMP) $(LOOPS) $(MATHJAX)/tex-chtml.js ## execute the chapters and build the site; a warning is an error
 	rm -rf _build/.jupyter_cache $(BUILT) $(SITE) runs/smoke data/sim-smoke
 	$(BIN)/jupyter-book build . --toc book/_toc.yml -W -n --keep-going --all
 	@touch $(BUILT)

@@ -5,8 +5,9 @@ Whoever follows a line, be it through cars, through buildings or to the next wal
 from below, ``row = size - 1 - up``. Source: J. Amanatides, A. Woo, *A Fast Voxel Traversal
 Algorithm for Ray Tracing*, Eurographics 1987.
 
-Compiled code is cached per file: after a change here, delete ``__pycache__``, or the modules that
-import this one go on with the old loops.
+Compiled code is cached per file: after a change here, delete ``__pycache__`` or the folder that
+``NUMBA_CACHE_DIR`` names, or the modules that import this one go on with the old loops. ``make``
+does it by itself.
 """
 
 from typing import NamedTuple
