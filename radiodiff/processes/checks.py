@@ -180,6 +180,7 @@ def convergence_orders(steps: Sequence[int], errors: Sequence[float]) -> list[fl
 Fault = Literal[
     "drawn", "mean", "mean, no noise", "jittered drift", "biased drift", "biased drift alone"
 ]
+#: The faults that `sample_with_fault` knows.
 FAULTS: tuple[str, ...] = get_args(Fault)
 
 
