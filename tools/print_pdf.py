@@ -150,6 +150,7 @@ def print_pdf(html: str, site: Path, out: Path) -> None:
                 executable_path=find_browser(), args=list(BROWSER_OPTIONS)
             )
             page = browser.new_page()
+            page.set_default_timeout(600_000)  # a whole book, on a machine that may be busy
             page.emulate_media(media="print")
             page.goto(page_file.resolve().as_uri())
             page.evaluate(DRAWN)
