@@ -1,22 +1,122 @@
-"""Files that are whole or absent: one writer, one digest, and the paths of the project."""
+"""Files that are whole or absent: one writer, one reader of text and JSON, one digest."""
 
 import contextlib
 import hashlib
+import json
+import math
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 __all__ = [
+    "FileError",
     "is_temporary",
     "project_path",
     "project_root",
+    "read_json",
+    "read_text",
     "remove_temporaries",
     "rename_folder",
     "sha256",
+    "shorten",
     "write_atomically",
 ]
+
+#: Longest text or JSON file that is read [bytes]; outlines of a whole city are a tenth of it.
+MAX_BYTES = 1 << 28
+
+
+class FileError(ValueError):
+    """A file that does not hold what it should; the message names it."""
+
+
+def shorten(value: object, length: int = 80) -> str:
+    """Return what came, as one line that is short enough for a message."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except (ValueError, RecursionError):  # an integer of 5,000 digits, a list in itself
+        text = f"a {type(value).__name__} too large to show"
+    text = " ".join(text.split())
+    return text if len(text) <= length else f"{text[:length]}... ({len(text):,} characters)"
+
+
+def read_text(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
+    """Return the text of a file, whatever the locale: UTF-8, with or without a byte-order mark.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        FileError: If it is not UTF-8, or longer than ``max_bytes``.
+    """
+    path = Path(path)
+    size = path.stat().st_size
+    if size > max_bytes:
+        raise FileError(f"{path} has {size:,} bytes; at most {max_bytes:,} are read")
+    try:
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise FileError(
+            f"{path} is not UTF-8 text (byte {error.start}: {error.reason}): save it as UTF-8"
+        ) from error
+
+
+def read_json(path: Path, shape: Mapping[str, type] | type = dict) -> Any:
+    """Return what a JSON file holds, checked.
+
+    Args:
+        path: File to read.
+        shape: Type of the content, or the keys that an object must have and the type of each;
+            ``float`` takes any finite number. More keys may be there.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        FileError: If it is not JSON (so with ``NaN`` or ``Infinity``), names a key twice, is nested
+            without end, or has another shape.
+    """
+    text = read_text(path)
+
+    def refuse(constant: str) -> None:
+        raise FileError(f"{path} holds {constant}, which is no number of JSON")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise FileError(f"{path} names {shorten(twice)!r} twice: which one is meant?")
+        return values
+
+    try:
+        content = json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
+    except FileError:
+        raise
+    except RecursionError as error:
+        raise FileError(f"{path} is nested too deep to be read") from error
+    except ValueError as error:
+        raise FileError(f"{path} is not valid JSON: {shorten(str(error), 200)}") from error
+    kind = shape if isinstance(shape, type) else dict
+    if not isinstance(content, kind):
+        raise FileError(f"{path} must hold a {kind.__name__}, got {shorten(content)}")
+    for key, expected in {} if isinstance(shape, type) else shape.items():
+        if key not in content:
+            raise FileError(f"{path} lacks {key!r}")
+        if not _is_a(content[key], expected):
+            raise FileError(
+                f"{path}: {key!r} must be {expected.__name__}, got {shorten(content[key])}"
+            )
+    return content
+
+
+def _is_a(value: object, kind: type) -> bool:
+    """Whether a value of JSON has a type; an integer beyond the range of floats is no number."""
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return math.isfinite(value)
+        except OverflowError:
+            return False
+    return type(value) is kind
 
 
 def write_atomically(

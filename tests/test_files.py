@@ -16,12 +16,16 @@ from safetensors.torch import load_file, save_file
 
 from radiodiff import files
 from radiodiff.files import (
+    FileError,
     is_temporary,
     project_path,
     project_root,
+    read_json,
+    read_text,
     remove_temporaries,
     rename_folder,
     sha256,
+    shorten,
     write_atomically,
 )
 
@@ -229,3 +233,57 @@ def test_no_checkout_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "__file__", str(tmp_path / "files.py"))
     with pytest.raises(FileNotFoundError, match="no folder with configs/"):
         project_root()
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_text_is_utf_8_whatever_the_locale(tmp_path, mark):
+    path = tmp_path / "a.txt"
+    path.write_bytes(mark + "Gr\u00f6\u00dfe\r\n-1 dB\n".encode())
+    assert read_text(path) == "Gr\u00f6\u00dfe\n-1 dB\n"
+    path.write_bytes("Gr\u00f6\u00dfe".encode("latin-1"))
+    with pytest.raises(FileError, match=r"a\.txt is not UTF-8 text \(byte 2: .*save it as UTF-8"):
+        read_text(path)
+    with pytest.raises(FileError, match="has 5 bytes; at most 4 are read"):
+        read_text(path, max_bytes=4)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is not valid JSON"),
+        ("{'scale': 1}", "is not valid JSON"),
+        ("[1]", r"must hold a dict, got \[1\]"),
+        ("[" * 100_000, "nested too deep"),
+        ("{}", "lacks 'scale'"),
+        ('{"scale": 1, "scale": 2}', "names 'scale' twice"),
+        ('{"scale": NaN}', "holds NaN"),
+        ('{"scale": -Infinity}', "holds -Infinity"),
+        ('{"scale": 1e999}', "must be float, got inf"),
+        ('{"scale": true}', "must be float, got True"),
+        ('{"scale": "1"}', "must be float, got 1"),
+        ('{"scale": 1' + "0" * 400 + "}", r"must be float, got 10+\.\.\. \(401 characters\)"),
+        ('{"scale": ' + "1" * 5000 + "}", "is not valid JSON: Exceeds the limit"),
+    ],
+)
+def test_json_is_what_is_asked_for_or_named_in_one_short_line(tmp_path, text, said):
+    path = tmp_path / "latents.json"
+    path.write_text(text)
+    with pytest.raises(FileError, match=said) as caught:
+        read_json(path, {"scale": float})
+    assert str(caught.value).startswith(str(path))
+    assert len(str(caught.value)) - len(str(path)) < 300
+    assert "\n" not in str(caught.value)
+
+
+def test_json_of_the_right_shape(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"scale": 2, "more": [null]}')
+    assert read_json(path, {"scale": float}) == {"scale": 2, "more": [None]}
+    path.write_text("[1, 2]")
+    assert read_json(path, list) == [1, 2]
+
+
+def test_what_came_is_shown_short():
+    assert shorten("a\n b") == "a b"
+    assert shorten("x" * 81) == "x" * 80 + "... (81 characters)"
+    assert shorten(10**5000) == "a int too large to show"
