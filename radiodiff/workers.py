@@ -1,7 +1,7 @@
 """Work in several processes, and one writer at a time: what makes and what packs datasets."""
 
 import contextlib
-import fcntl
+import logging
 import multiprocessing
 import os
 import signal
@@ -12,28 +12,54 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import filelock
+
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-__all__ = ["need_one_process", "only_writer", "process_state", "run_jobs"]
+__all__ = ["LOCK_NAME", "need_one_process", "only_writer", "process_state", "run_jobs"]
+
+logger = logging.getLogger(__name__)
+
+#: File that says who writes to a folder; it is there while somebody does, or was killed.
+LOCK_NAME = ".lock"
 
 
 @contextlib.contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Wait until no other process fills the folder; a killed process holds nothing.
+def only_writer(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a folder, which is made if need be, against every other process that fills it.
+
+    The hold ends with its process, however it ends, and is the library `filelock`'s: it works on
+    Linux, macOS and Windows, and on network folders that have ``flock``. It is a hidden file in
+    the folder, `LOCK_NAME`, which is removed at the end.
+
+    Args:
+        folder: Folder that is to be written to.
+        wait: Wait until no other process holds it.
 
     Raises:
-        OSError: If the folder cannot be made or opened.
+        BlockingIOError: If another process holds it and ``wait`` is false.
+        OSError: If the folder cannot be made or written to.
     """
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"expected {folder} to be a folder, got a file; choose another path")
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    lock = filelock.FileLock(folder / LOCK_NAME)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        if not wait:
+            raise BlockingIOError(
+                f"{folder} is in use by another process: wait for it, or choose another folder"
+            ) from error
+        logger.info("%s is in use by another process; waiting for it", folder)
+        lock.acquire()
+    try:
         yield
     finally:
-        os.close(descriptor)
+        with contextlib.suppress(OSError):  # Windows removes it on release
+            Path(lock.lock_file).unlink()  # still held: who waits for it begins anew
+        lock.release()
 
 
 def run_jobs(

@@ -36,7 +36,7 @@ from radiodiff.simulate.dominant_path import DominantPath, DominantPathConstants
 from radiodiff.simulate.outlines import RADIOMAPSEER_SHIFT_CELLS, read_antennas, read_outlines
 from radiodiff.simulate.ray_tracing import RayTracing, RayTracingConstants
 from radiodiff.units import cell_to_m, m_to_cell, path_gain_db_to_uint8
-from radiodiff.workers import only_writer, run_jobs
+from radiodiff.workers import LOCK_NAME, only_writer, run_jobs
 
 __all__ = ["VARIANTS", "Variant", "city_of_map", "simulate_dataset", "simulate_outlines"]
 
@@ -337,7 +337,7 @@ def _open_folder(out: Path, parameters: _Parameters, commit: str) -> None:
                 f"{out} was begun with other parameters ({'; '.join(differing)}); repeat the call "
                 "with those, choose a new folder, or delete this one"
             )
-    elif out.exists() and not all(is_temporary(p) for p in out.iterdir()):
+    elif out.exists() and not all(is_temporary(p) or p.name == LOCK_NAME for p in out.iterdir()):
         raise FileExistsError(
             f"expected {out} to be a new or empty folder or one with {MANIFEST}, got a folder "
             "with other files; choose another folder"
