@@ -108,6 +108,9 @@ class TrainingConfig:
     """Steps between checkpoints."""
     keep_checkpoints: int = 2
     """Newest checkpoints that stay on disk."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """What follows a loss or gradient that is not finite: training stops, or the update is left
+    out. The batch is kept either way."""
 
     def __post_init__(self) -> None:
         counts = ("max_steps", "batch_size", "accumulation", "ema_every", "log_every")

@@ -1,28 +1,35 @@
 """Files that are whole or absent: one writer, one reader of text and JSON, one digest."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 __all__ = [
     "FileError",
     "is_temporary",
+    "naming_what_failed",
     "project_path",
     "project_root",
     "read_json",
+    "read_json_lines",
+    "read_record",
     "read_text",
     "remove_temporaries",
     "rename_folder",
     "sha256",
     "shorten",
     "write_atomically",
+    "write_record",
 ]
 
 #: Longest text or JSON file that is read [bytes]; outlines of a whole city are a tenth of it.
@@ -128,6 +135,8 @@ def write_atomically(
     takes its name; each call has one of its own, so that writers do not meet. It is removed when
     writing fails; one that a killed process left is told by `is_temporary`.
 
+    The file may be read by whom the umask allows, whatever the library that writes it thinks.
+
     Args:
         path: File to write or to replace.
         content: Text (stored as UTF-8), bytes, or what is called as ``content(temporary)`` and
@@ -136,23 +145,107 @@ def write_atomically(
             a loss of power. Not for thousands of small files that can be made again.
 
     Raises:
-        OSError: If the file cannot be written.
+        OSError: If the file cannot be written; names it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        if callable(content):
-            content(temporary)
-        else:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        if use_fsync:
-            _fsync(temporary)
-        temporary.replace(path)
+        with naming_what_failed(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch(exist_ok=False)
+            mode = temporary.stat().st_mode  # as the umask has it
+            if callable(content):
+                content(temporary)
+            else:
+                temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            temporary.chmod(mode)
+            if use_fsync:
+                _fsync(temporary)
+            temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):  # the first error is the one to tell
             temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def naming_what_failed(path: Path) -> Iterator[None]:
+    """Turn an error of the system while something is written into one that names it.
+
+    Libraries report a full disk in their own ways: PyTorch and safetensors by a `RuntimeError`
+    or an error of their own, and the system does not always say of which file it speaks.
+
+    Raises:
+        OSError: With what failed, why, and what to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(
+                error.errno,
+                f"{os.strerror(error.errno)}; free space and start the same command again",
+                str(path),
+            ) from error
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    except (RuntimeError, SafetensorError) as error:
+        raise OSError(f"{path} cannot be written: {shorten(str(error), 120)}") from error
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a file of JSON lines; a last one cut short, by a kill, is left out.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        FileError: If another line is not a JSON object.
+    """
+    *lines, _ = read_text(path).split("\n")
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            raise FileError(f"{path}: line {number} is not a JSON object: {shorten(line)!r}")
+        rows.append(row)
+    return rows
+
+
+def write_record(path: Path, values: Mapping[str, Any]) -> None:
+    """Write plain values as JSON with their digest, atomically; read them by `read_record`."""
+    content = {**values, "sha256": _digest_of(values)}
+    write_atomically(path, json.dumps(content, indent=1) + "\n")
+
+
+def read_record(path: Path, shape: Mapping[str, type] | type = dict) -> dict[str, Any]:
+    """Return the values that `write_record` wrote, without the digest.
+
+    A record without a digest is one of an older version, or made by hand: it is taken as it is.
+
+    Args:
+        path: File to read.
+        shape: As for `read_json`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        FileError: If the content is not what was written, or has another shape.
+    """
+    values = read_json(path, shape)
+    digest = values.pop("sha256", None)
+    if digest is not None and digest != _digest_of(values):
+        raise FileError(
+            f"{path} is not as it was written (its sha256 differs): bring the file back, or, if "
+            "you changed it on purpose, delete its line sha256"
+        )
+    return values
+
+
+def _digest_of(values: Mapping[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def is_temporary(path: Path) -> bool:
@@ -177,8 +270,13 @@ def rename_folder(temporary: Path, path: Path, *, replace: bool = False) -> None
     Raises:
         OSError: If the folder cannot be renamed.
     """
+    probe = temporary / ".mode.tmp"
+    probe.touch()
+    mode = probe.stat().st_mode  # as the umask has it
+    probe.unlink()
     for file in temporary.rglob("*"):
         if file.is_file():
+            file.chmod(mode)
             _fsync(file)
     _fsync(temporary)
     if replace:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from radiodiff.files import shorten
 from radiodiff.models import VGG16Features
 from radiodiff.settings import ConfigError
 
@@ -126,10 +127,13 @@ class PerceptualLoss(nn.Module):
                 f"no VGG16 weights at {weights}: put the file there, or set "
                 "autoencoder_loss.perceptual_weight: 0 to train without the perceptual term"
             )
-        if weights.suffix == ".safetensors":
-            state = load_file(weights)
-        else:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
+        try:
+            if weights.suffix == ".safetensors":
+                state = load_file(weights)
+            else:
+                state = torch.load(weights, map_location="cpu", weights_only=True)
+        except Exception as error:  # what is no file of tensors fails in any way
+            raise ValueError(f"{weights} is not a file of tensors: {shorten(error)}") from error
         self.network = VGG16Features()
         vgg = self.network.state_dict()
         lin_names = [f"lin{k}.model.1.weight" for k in range(len(LPIPS_CHANNELS))]
@@ -139,7 +143,7 @@ class PerceptualLoss(nn.Module):
         try:
             self.network.load_state_dict({name: state[name] for name in vgg})
         except RuntimeError as error:
-            raise ValueError(f"{weights} does not hold VGG16: {error}") from error
+            raise ValueError(f"{weights} does not hold VGG16: {shorten(error, 200)}") from error
         for k, (name, channels) in enumerate(zip(lin_names, LPIPS_CHANNELS, strict=True)):
             if state[name].numel() != channels:
                 raise ValueError(f"{weights}: {name} must hold {channels} values")

@@ -1,5 +1,6 @@
 """Who made a file: which commit, when, on which device, with which versions."""
 
+import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -13,6 +14,18 @@ if TYPE_CHECKING:
 __all__ = ["current_commit", "device_name", "made_by", "processor_name"]
 
 _CPU_LIST = Path("/proc/cpuinfo")
+_ROOT = Path(__file__).resolve().parents[1]
+
+#: Variables that point git to another repository than that of the working folder.
+_GIT_PLACES = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+)
 
 
 def made_by(*packages: str, device: "torch.device | None" = None) -> dict[str, Any]:
@@ -41,8 +54,14 @@ def made_by(*packages: str, device: "torch.device | None" = None) -> dict[str, A
 
 
 def current_commit() -> str:
-    """Return the commit of the checkout, ``-dirty`` if files differ, ``unknown`` outside git."""
+    """Return the commit of the checkout, ``-dirty`` if files differ, ``unknown`` outside git.
+
+    A repository that only surrounds the package, as that of a user whose environment lies in it,
+    and one that ``GIT_DIR`` and the like name say nothing of the package.
+    """
     try:
+        if Path(_git("rev-parse", "--show-toplevel")).resolve() != _ROOT:
+            return "unknown"
         commit = _git("rev-parse", "HEAD")
         # A run rewrites its own results; they do not change what made them.
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
@@ -53,8 +72,10 @@ def current_commit() -> str:
 
 def _git(*arguments: str) -> str:
     """Return what git prints in the project's root."""
-    command = ["git", "-C", str(Path(__file__).resolve().parents[1]), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    command = ["git", "-C", str(_ROOT), *arguments]
+    own = {name: value for name, value in os.environ.items() if name not in _GIT_PLACES}
+    ran = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, env=own)
+    return ran.stdout.strip()
 
 
 def device_name(device: "torch.device") -> str:
@@ -68,6 +89,10 @@ def device_name(device: "torch.device") -> str:
 
 def processor_name() -> str:
     """Return the processor's name, or its architecture where the system does not tell."""
-    lines = _CPU_LIST.read_text().splitlines() if _CPU_LIST.is_file() else []
+    lines = (
+        _CPU_LIST.read_text(encoding="utf-8", errors="replace").splitlines()
+        if _CPU_LIST.is_file()
+        else []
+    )
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()

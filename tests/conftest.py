@@ -154,6 +154,11 @@ def variants_root(dataset_root: Path) -> Path:
 @pytest.fixture
 def tiny(dataset_root: Path) -> Config:
     """The smoke configuration on the fake dataset, four steps a stage."""
+    return tiny_config(dataset_root)
+
+
+def tiny_config(dataset_root: Path) -> Config:
+    """The same, for a fixture of another scope."""
     return load_config(
         "smoke",
         [

@@ -11,6 +11,8 @@ import torch
 
 from radiodiff import provenance
 
+from .conftest import ROOT
+
 
 def test_made_by_names_commit_date_and_versions():
     made = provenance.made_by("numpy")
@@ -51,6 +53,8 @@ def test_commit_tells_of_changed_files_and_of_no_git(monkeypatch, changed, commi
     def git(*arguments):
         if changed is None:
             raise subprocess.CalledProcessError(128, "git")
+        if arguments == ("rev-parse", "--show-toplevel"):
+            return str(ROOT)
         return "abc" if arguments[0] == "rev-parse" else changed
 
     monkeypatch.setattr(provenance, "_git", git)

@@ -20,7 +20,8 @@ _VERBS = (simulate, data, train, sample, reference, evaluate)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
-    0; 1 (training failed, or a dataset is not sound); 2 (bad input); 130 (interrupted).
+    0; 1 (training failed, or a dataset is not sound); 2 (bad input); 130 (interrupted); 143 (ended
+    by SIGTERM).
 
     Args:
         arguments: Words after ``radiodiff``; those of the process if ``None``.
@@ -35,12 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = options.run(options)
     except (ValueError, OSError, ImportError, DatasetError) as error:
         return report(error, status=2)
-    except KeyboardInterrupt:
-        print(
-            "radiodiff: interrupted; train, simulate and data pack go on when called again",
-            file=sys.stderr,
-        )
-        return 130
+    except KeyboardInterrupt as stop:
+        how = str(stop) or "interrupted"
+        again = "train, simulate and data pack go on when called again"
+        print(f"radiodiff: {how}; {again}", file=sys.stderr)
+        return getattr(stop, "status", 130)
     return status or 0
 
 

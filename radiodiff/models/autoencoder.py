@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from radiodiff.noise import normal
+
 __all__ = ["AutoencoderConfig", "AutoencoderKL", "DiagonalGaussian"]
 
 NORM_GROUPS = 32
@@ -102,11 +104,8 @@ class DiagonalGaussian:
         """
         # As upstream, but for the device: upstream always draws on the CPU.
         if noise is None:
-            noise = torch.randn(
-                self.mean.shape,
-                generator=generator,
-                device=self.mean.device,
-                dtype=self.mean.dtype,
+            noise = normal(
+                self.mean.shape, generator, device=self.mean.device, dtype=self.mean.dtype
             )
         if noise.shape != self.mean.shape:
             raise ValueError(

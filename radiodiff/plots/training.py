@@ -1,6 +1,5 @@
 """Figures of training runs."""
 
-import json
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -8,6 +7,7 @@ from torch import nn
 
 from radiodiff.config import load_config
 from radiodiff.ema import EMA
+from radiodiff.files import read_json_lines
 from radiodiff.plots.colours import COLOURS
 
 __all__ = [
@@ -44,7 +44,7 @@ def plot_losses(run_dir: Path) -> Figure:
     layout = {"sharex": "col", "squeeze": False, "height_ratios": (3, 1.5, 1.5)}
     columns = figure.subplots(3, len(logs), **layout).T
     for column, (stage, path) in zip(columns, logs.items(), strict=True):
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows = read_json_lines(path)
         steps, losses = [row["step"] for row in rows], [row[stage] for row in rows]
         settings = getattr(config, _SECTIONS[stage])
         average = EMA(

@@ -1,6 +1,5 @@
 """Which scenes a run knows: it refuses cells of another size and warns of unlike places."""
 
-import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from radiodiff.config import Config
+from radiodiff.files import FileError, read_record
 from radiodiff.scene import Scene
 
 __all__ = ["SceneStatistics"]
@@ -43,11 +43,19 @@ class SceneStatistics(NamedTuple):
 
     @classmethod
     def of_run(cls, run_dir: Path, config: Config) -> "SceneStatistics | None":
-        """Return what training noted, or what the configuration says of simulated maps."""
+        """Return what training noted, or what the configuration says of simulated maps.
+
+        Raises:
+            FileError: If the note is damaged.
+        """
         path = run_dir / "scenes.json"
         if path.is_file():
-            noted = json.loads(path.read_text())
-            return cls(**noted | {"sides": tuple(noted["sides"])})
+            noted = read_record(path, {**cls.__annotations__, "sides": list})
+            if len(noted["sides"]) != 2:
+                raise FileError(f"{path}: sides must be rows and columns, got {noted['sides']}")
+            return cls(
+                **{name: noted[name] for name in cls._fields} | {"sides": tuple(noted["sides"])}
+            )
         simulate = config.data.simulate
         if simulate is None:
             return None

@@ -1,6 +1,5 @@
 """From a trained run to path gain: a scene in, decibels out."""
 
-import json
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from radiodiff.config import Config, load_config
 from radiodiff.files import project_path
 from radiodiff.models import AutoencoderKL, UNet
 from radiodiff.predictors.familiar import SceneStatistics
-from radiodiff.predictors.space import Space
+from radiodiff.predictors.space import Space, read_scale
 from radiodiff.processes import Generators, Network
 from radiodiff.sampler import Callback, SamplerConfig, make_schedule, sample, sample_windows
 from radiodiff.scene import Scene, resample_maps, resample_scene, stack_scenes
@@ -84,7 +83,7 @@ class RadioDiffPipeline:
             load_weights(autoencoder, run_dir / "autoencoder.safetensors")
             autoencoder.to(device)
         load_weights(network, run_dir / "diffusion.safetensors")
-        scale = json.loads((run_dir / "latents.json").read_text())["latent_scale"]
+        scale = read_scale(run_dir)
         return cls(
             autoencoder,
             network.to(device),

@@ -1,5 +1,7 @@
 """What a process runs on: radio maps or their latents, as they are or less a mean."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,10 +10,40 @@ from torch import Tensor
 from radiodiff import units
 from radiodiff.conditions import pick_channels
 from radiodiff.config import Config
+from radiodiff.files import FileError, read_record, write_record
 from radiodiff.models import AutoencoderKL
 from radiodiff.processes import scale_latents, unscale_latents
 
-__all__ = ["Space"]
+__all__ = ["Space", "read_scale", "write_scale"]
+
+_SCALE_FILE = "latents.json"
+
+
+def read_scale(run_dir: Path) -> float:
+    """Return the factor that brings a run's ``x_0`` to unit variance [1].
+
+    Raises:
+        FileNotFoundError: If its first stage has not finished.
+        FileError: If the file holds no such factor.
+    """
+    path = run_dir / _SCALE_FILE
+    scale = read_record(path, {"latent_scale": float})["latent_scale"]
+    if scale <= 0:
+        raise FileError(f"{path}: latent_scale must be above 0, got {scale}")
+    return scale
+
+
+def write_scale(run_dir: Path, scale: float) -> None:
+    """Keep the factor in the run folder; with it the first stage is over for good.
+
+    Raises:
+        ValueError: If it is not a positive number, as that of maps that are all the same.
+    """
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError(
+            f"the latent scale must be a positive number, got {scale}: do the training maps differ?"
+        )
+    write_record(run_dir / _SCALE_FILE, {"latent_scale": scale})
 
 
 class Space:

@@ -7,6 +7,8 @@ from typing import ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
+from radiodiff.noise import normal, uniform
+
 __all__ = [
     "Answer",
     "Generators",
@@ -127,8 +129,7 @@ class TimeLaw:
         """Return times, shape ``(count,)``, on the generator's device."""
         if self.kind == "logit_normal":
             return (self.mean + self.std * standard_normal((count,), generator)).sigmoid()
-        device = generator.device if generator is not None else None
-        return torch.rand(count, generator=generator, device=device)
+        return uniform(count, generator)
 
 
 def standard_normal(shape: Sequence[int], generator: Generators = None) -> Tensor:
@@ -145,8 +146,7 @@ def standard_normal(shape: Sequence[int], generator: Generators = None) -> Tenso
         ValueError: If there are several generators, but not one for each map.
     """
     if generator is None or isinstance(generator, torch.Generator):
-        device = generator.device if generator is not None else None
-        return torch.randn(tuple(shape), generator=generator, device=device)
+        return normal(shape, generator)
     if len(generator) != shape[0]:
         raise ValueError(f"need one generator for each of {shape[0]} maps, got {len(generator)}")
     return torch.stack([standard_normal(shape[1:], one) for one in generator])

@@ -24,6 +24,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from radiodiff.noise import uniform
 from radiodiff.processes.base import (
     Generators,
     Network,
@@ -129,8 +130,7 @@ class ConstantSDE:
         Returns:
             Times, shape ``(count,)``.
         """
-        device = generator.device if generator is not None else None
-        return self.training_times(torch.rand(count, generator=generator, device=device))
+        return self.training_times(uniform(count, generator))
 
     def training_times(self, uniform: Tensor) -> Tensor:
         """Return the times of numbers uniform in [0, 1), any shape: uniform in [t_min, 1)."""

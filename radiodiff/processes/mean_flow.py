@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from radiodiff.noise import uniform
 from radiodiff.processes.base import (
     Generators,
     Network,
@@ -110,7 +111,7 @@ class MeanFlow:
         """Return later and earlier times, each shape ``(count,)``; a share of them are equal."""
         one, other = self.time_law.draw(2 * count, generator).chunk(2)
         later, earlier = torch.maximum(one, other), torch.minimum(one, other)
-        chance = torch.rand(count, generator=generator, device=later.device)
+        chance = uniform(count, generator, device=later.device)
         return later, torch.where(chance < self.equal_share, later, earlier)
 
     def regression(

@@ -25,6 +25,7 @@ from radiodiff.models import (
     VGG16Features,
     parameter_count,
 )
+from radiodiff.predictors.space import read_scale, write_scale
 from radiodiff.reference.config import ReferenceRun, read_reference_config
 from radiodiff.reference.profiles import R24, R25, Profile
 from radiodiff.reference.weights import (
@@ -116,8 +117,7 @@ def import_run(
     save_reference_parts(weights, temporary)
     if weights.unet is not None:
         save_tensors(weights.unet, temporary / "diffusion.safetensors")
-        scale = {"latent_scale": config.process.scale}
-        write_atomically(temporary / "latents.json", json.dumps(scale))
+        write_scale(temporary, config.process.scale)
     digest = sha256(Path(checkpoint))
     note = {
         "profile": run.profile.name,
@@ -245,8 +245,7 @@ def run_state_dict(
             AUTOENCODER_PREFIX + key if key.startswith("loss") else key: value
             for key, value in rest.items()
         }
-        scale = json.loads((run_dir / "latents.json").read_text())["latent_scale"]
-        rest.setdefault("scale_factor", torch.tensor(scale))
+        rest.setdefault("scale_factor", torch.tensor(read_scale(run_dir)))
     return reference_state_dict(
         autoencoder,
         unet,

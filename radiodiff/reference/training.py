@@ -19,6 +19,7 @@ from radiodiff.checkpoint import newest_checkpoint, save_content
 from radiodiff.config import Config
 from radiodiff.ema import EMA
 from radiodiff.files import sha256, write_atomically
+from radiodiff.predictors.space import write_scale
 from radiodiff.reference import (
     R25,
     UNET_PREFIX,
@@ -174,8 +175,7 @@ def _place_first_stage(
         path = Path(str(run.first_stage_weights))
         weights = split_weights(read_weights(path), config.autoencoder, None)
     elif weights.scale_factor is not None:
-        scale = {"latent_scale": weights.scale_factor}
-        write_atomically(run_dir / "latents.json", json.dumps(scale))
+        write_scale(run_dir, weights.scale_factor)
     own = run.initial_weights and not run.initial_unet_only
     logger.info("first stage from %s", run.initial_weights if own else run.first_stage_weights)
     if run.profile is R25 and not config.network.condition_mix_inputs:

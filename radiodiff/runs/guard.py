@@ -1,13 +1,15 @@
 """What keeps a run one run: which folders it may go on in, and with which configuration."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from radiodiff.checkpoint import newest_checkpoint
+from radiodiff.checkpoint import checkpoint_state, newest_checkpoint, steps_of
 from radiodiff.config import Config, TrainingConfig, load_config
+from radiodiff.files import FileError
 from radiodiff.settings import ConfigError
+from radiodiff.workers import process_state
 
 __all__ = ["SECTION_OF_STAGE", "STAGES", "Stage", "check_run", "last_checkpoint", "stage_config"]
 
@@ -35,7 +37,12 @@ _FREE_KEYS = (
     "workers",
     "cache",
     "packed",
+    "on_nonfinite",
 )
+
+#: Keys of a stage that a run may continue with if together, and with the number of processes,
+#: they make steps of as many maps.
+_BATCH_KEYS = ("batch_size", "accumulation")
 
 
 def stage_config(config: Config, stage: Stage) -> TrainingConfig:
@@ -67,7 +74,13 @@ def check_run(
         raise FileNotFoundError(f"resume is true, but {run_dir} holds no checkpoint")
     if resume is False and any(newest.values()):
         raise FileExistsError(f"resume is false, but {run_dir} holds a run: name another run_dir")
-    _check_same_run(config, run_dir)
+    free = {
+        f"{SECTION_OF_STAGE[stage]}.{key}"
+        for stage, checkpoint in newest.items()
+        if checkpoint is not None and _has_same_batch(config, stage, checkpoint)
+        for key in _BATCH_KEYS
+    }
+    _check_same_run(config, run_dir, free)
     for stage, checkpoint in newest.items():
         weights = run_dir / f"{stage}.safetensors"
         is_over = stage == "autoencoder" and (run_dir / "latents.json").is_file()
@@ -77,7 +90,7 @@ def check_run(
                 "imported?): choose another run folder, or delete that one"
             )
     last, found = last_checkpoint(config, run_dir, stages[-1]), newest[stages[-1]]
-    if found is not None and found.name > last.name:
+    if found is not None and steps_of(found) > steps_of(last):
         raise ConfigError(
             f"{run_dir} has {found.name}, beyond {SECTION_OF_STAGE[stages[-1]]}.max_steps "
             f"{stage_config(config, stages[-1]).max_steps}: "
@@ -97,7 +110,27 @@ def _check_condition(config: Config) -> None:
         )
 
 
-def _check_same_run(config: Config, run_dir: Path) -> None:
+def _has_same_batch(config: Config, stage: Stage, checkpoint: Path) -> bool:
+    """Whether a checkpoint says how many maps a step had; refuse to go on with another number."""
+    try:
+        state = checkpoint_state(checkpoint)
+    except (FileError, OSError):  # a damaged one: an older one is gone on from, or none
+        return False
+    if "maps_per_step" not in state:  # of an older version
+        return False
+    settings, processes = stage_config(config, stage), process_state().num_processes
+    batch = settings.batch_size * settings.accumulation
+    if batch * processes != state["maps_per_step"]:
+        raise ConfigError(
+            f"{checkpoint} is of steps of {state['maps_per_step']} maps on {state['processes']} "
+            f"processes; this would be {batch * processes} maps on {processes}: start as many "
+            f"processes as before, or set {SECTION_OF_STAGE[stage]}.batch_size so that a step has "
+            "as many maps"
+        )
+    return True
+
+
+def _check_same_run(config: Config, run_dir: Path, free: Collection[str]) -> None:
     """Refuse to continue a run under a configuration that would make it another run."""
     path = run_dir / "config.yaml"
     if not path.is_file():
@@ -115,7 +148,7 @@ def _check_same_run(config: Config, run_dir: Path) -> None:
     changed = [
         f"{key} was {old.get(key)!r}, is {new.get(key)!r}"
         for key in sorted(old | new)
-        if old.get(key) != new.get(key) and not {key, *key.split(".")} & set(_FREE_KEYS)
+        if old.get(key) != new.get(key) and not {key, *key.split(".")} & {*_FREE_KEYS, *free}
     ]
     if changed:
         shown = "; ".join(changed[:4]) + (f"; and {len(changed) - 4} more" * (len(changed) > 4))

@@ -1,9 +1,9 @@
 """Training a run: a configuration becomes weights."""
 
-import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,21 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from radiodiff.checkpoint import load_weights, newest_checkpoint
+from radiodiff.checkpoint import load_tensors, load_weights, newest_checkpoint
 from radiodiff.config import Config, save_config
 from radiodiff.data import EightSymmetries, RadioMapSeer
 from radiodiff.data.open import make_dataset
 from radiodiff.data.options import MapDataset
-from radiodiff.files import project_path, remove_temporaries, write_atomically
+from radiodiff.files import project_path, remove_temporaries, write_record
 from radiodiff.models import AutoencoderKL, UNet, parameter_count
 from radiodiff.predictors.familiar import SceneStatistics
 from radiodiff.predictors.pipeline import RadioDiffPipeline, mean_run
-from radiodiff.predictors.space import Space
+from radiodiff.predictors.space import Space, read_scale, write_scale
 from radiodiff.runs.guard import STAGES, Stage, check_run, last_checkpoint
 from radiodiff.runs.sessions import record_session
 from radiodiff.tasks import AutoencoderTask, GenerativeTask, measure_scale
 from radiodiff.trainer import OnCheckpoint, train
-from radiodiff.workers import process_state
+from radiodiff.workers import only_writer, process_state
 
 __all__ = ["default_run_dir", "train_run"]
 
@@ -73,10 +73,25 @@ def train_run(
         FileNotFoundError: If ``resume`` is ``True`` and there is no checkpoint.
         FileExistsError: If ``resume`` is ``False`` and there is one, or the folder holds weights
             of a stage without a checkpoint, as that of an imported run does.
-        NonFiniteLossError: If a loss is not finite.
+        BlockingIOError: If another process trains in the folder.
+        NonFiniteLossError: If a loss, a gradient or a weight is not finite.
+        Stopped: After a signal that asks to stop, with a checkpoint written.
     """
     run_dir = Path(run_dir) if run_dir is not None else default_run_dir(config)
-    check_run(config, run_dir, resume=resume, stages=stages)
+    check_run(config, run_dir, resume=resume, stages=stages)  # writes nothing
+    with only_writer(run_dir, wait=False) if process_state().is_main_process else nullcontext():
+        _train_stages(config, run_dir, stages, initial_network, on_checkpoint)
+    return run_dir
+
+
+def _train_stages(
+    config: Config,
+    run_dir: Path,
+    stages: Sequence[Stage],
+    initial_network: Mapping[str, Tensor] | None,
+    on_checkpoint: OnCheckpoint | None,
+) -> None:
+    """Train what is not trained yet, in a folder that is held."""
     mean = mean_run(config, device=process_state().device) if "diffusion" in stages else None
     dataset = _open_training_maps(config, run_dir, stages[-1], mean)
     learn = partial(
@@ -95,9 +110,8 @@ def train_run(
     if "diffusion" in stages:
         task = _generative_task(config, run_dir, dataset, mean)
         if initial_network is not None:
-            task.averaged.load_state_dict(initial_network)
+            load_tensors(task.averaged, initial_network, "the initial network")
         learn(task, config=config.training)
-    return run_dir
 
 
 def _open_training_maps(
@@ -125,8 +139,7 @@ def _note_scenes(dataset: MapDataset, run_dir: Path) -> None:
     if not isinstance(dataset, RadioMapSeer):
         return
     scenes = (dataset[index].scene for index in dataset.first_of_each_tile)
-    noted = SceneStatistics.of_scenes(scenes)._asdict()
-    write_atomically(run_dir / "scenes.json", json.dumps(noted, indent=1) + "\n")
+    write_record(run_dir / "scenes.json", SceneStatistics.of_scenes(scenes)._asdict())
 
 
 def _generative_task(
@@ -162,14 +175,13 @@ def _seeded(seed: int, make: Any, *arguments: Any) -> nn.Module:
 
 def _scale(space: Space, dataset: MapDataset, run_dir: Path) -> float:
     """Return the configured or measured scale of ``x_0`` and keep it in ``latents.json``."""
-    path, process = run_dir / "latents.json", space.config.process
+    process = space.config.process
     state = process_state()
-    if state.is_main_process and not path.is_file():
+    if state.is_main_process and not (run_dir / "latents.json").is_file():
         scale = 1.0 if process.scaling == "softsign" else process.scale
-        scale = scale or _measured_scale(space, dataset, state.device)
-        write_atomically(path, json.dumps({"latent_scale": scale}))
+        write_scale(run_dir, scale or _measured_scale(space, dataset, state.device))
     state.wait_for_everyone()  # on every path: one process alone in a barrier waits for ever
-    return json.loads(path.read_text())["latent_scale"]
+    return read_scale(run_dir)
 
 
 def _measured_scale(space: Space, dataset: MapDataset, device: torch.device) -> float:

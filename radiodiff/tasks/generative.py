@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from radiodiff.checkpoint import read_tensors
+from radiodiff.checkpoint import load_tensors, read_tensors
 from radiodiff.config import Config
 from radiodiff.data import RadioMapSample
 from radiodiff.files import project_path
@@ -118,10 +118,7 @@ def load_encoder_weights(network: UNet, path: Path) -> None:
     tail = ("norm.", "head.")
     state = {k: v for k, v in state.items() if k in own or not k.startswith(tail)}
     state = {k: v for k, v in own.items() if k.startswith(tail)} | state
-    try:
-        network.condition_encoder.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit the condition encoder: {error}") from error
+    load_tensors(network.condition_encoder, state, path, what="condition encoder")
 
 
 def measure_scale(

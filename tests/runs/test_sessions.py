@@ -15,7 +15,7 @@ def write_state(run, stage, step, seconds):
 
 def test_sessions_add_up(tmp_path, monkeypatch):
     commits = iter(["b", "a", "b"])
-    monkeypatch.setattr(sessions, "made_by", lambda *_: {"commit": next(commits)})
+    monkeypatch.setattr(sessions, "made_by", lambda *_, **__: {"commit": next(commits)})
     for seconds in (1.25, 2.0, 0.31):
         sessions.record_session(tmp_path, seconds)
     assert sessions.trained_at(tmp_path) == ["a", "b"]
@@ -27,10 +27,11 @@ def test_sessions_add_up(tmp_path, monkeypatch):
 
 def test_weights_from_elsewhere_are_told(tmp_path):
     sessions.record_session(tmp_path, 0.0, commit="imported from x.pt")
-    (session,) = json.loads((tmp_path / "sessions.json").read_text())
+    (session,) = json.loads((tmp_path / "sessions.json").read_text())["sessions"]
     assert session["commit"] == "imported from x.pt"
     assert session["data_s"] == 0
-    assert {"date", "versions"} <= set(session)
+    assert session["processes"] == 1
+    assert {"date", "versions", "device"} <= set(session)
 
 
 def test_a_folder_without_sessions_is_no_run(tmp_path):

@@ -1,0 +1,6 @@
+"""One training loop for every task: resumable, over one process or many."""
+
+from radiodiff.trainer.loop import NonFiniteLossError, OnCheckpoint, train
+from radiodiff.trainer.schedule import batch_indices, learning_rate
+
+__all__ = ["NonFiniteLossError", "OnCheckpoint", "batch_indices", "learning_rate", "train"]
