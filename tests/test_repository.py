@@ -31,8 +31,8 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 #: A module imports only from rows above its own, or from its own sub-package.
 ROWS = [
-    {"files", "progress", "provenance", "settings", "units", "workers"},
-    {"ema", "geo", "models", "processes", "scene"},
+    {"files", "progress", "provenance", "ranges", "units", "workers"},
+    {"ema", "geo", "models", "processes", "scene", "settings"},
     {"losses", "sampler", "simulate"},
     {"conditions"},
     {"checkpoint", "data"},

@@ -11,16 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from radiodiff.config import Config, TrainingConfig
 from radiodiff.data import DataConfig, EdgesConfig
+from radiodiff.files import shorten, user_path
 from radiodiff.losses import AutoencoderLossConfig
 from radiodiff.reference.model import read_autoencoder, read_process, read_unet
 from radiodiff.reference.profiles import R24, R25, Profile
 from radiodiff.reference.section import ELSEWHERE, IGNORED, NO_LOSS, UNKNOWN, Section
 from radiodiff.sampler import SamplerConfig
-from radiodiff.settings import ConfigError, apply_override, nearest
+from radiodiff.settings import ConfigError, apply_override, nearest, read_yaml, split_overrides
 
 __all__ = ["ReferenceRun", "read_reference_config"]
 
@@ -99,16 +98,13 @@ def read_reference_config(
         FileNotFoundError: If there is no such file.
         ValueError: If it is not such a configuration, or asks for what is not supported.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
+    values = read_yaml(path)
     try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    try:
-        root = Section(values, "")
-        for item in overrides:
+        root = Section(values or None, "")
+        for item in split_overrides(overrides):
             apply_override(values, item)
         model = root.section("model")
         if not root.section("trainer", required=for_training).values and for_training:
@@ -130,7 +126,7 @@ def read_reference_config(
                 loss.values |= {"perceptual_weight": 0.0}
             run = _autoencoder_run(path, root, model, profile, data_root, perceptual_weights)
     except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {shorten(str(error), 300)}") from error
     if for_training and run.stage == "diffusion" and not run.config.condition_fits:
         raise ConfigError(
             f"{path}: data.name {root.section('data').get('name', 'radio')} gives "

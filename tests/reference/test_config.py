@@ -179,7 +179,7 @@ def test_keys_without_effect_are_named_once(caplog):
         ("trainer.lr=fast", "trainer.lr must be float"),
         ("trainer={}", "section trainer is empty"),
         ("model.unet=3", "model.unet must be a section"),
-        ("model.first_stage.ckpt_path=3", "ckpt_path must be str"),
+        ("model.model_name=3", "model_name must be one of"),
         ("model.unet.window_sizes1=[8, 8]", "must be list|must be two integers"),
         ("model.unet.input_size=[80]", "input_size must be two integers"),
         ("model.swin={depths: [1]}", "swin.embed_dim is missing"),
