@@ -216,6 +216,13 @@ class Config:
                 f"process.space is map, but network.latent_channels is {network.latent_channels}: "
                 "a radio map has 1"
             )
+        if self.process.space == "latent":
+            given, taken = self.autoencoder.latent_channels, network.latent_channels
+            if given != taken:
+                raise ConfigError(
+                    f"network.latent_channels must be autoencoder.latent_channels, {given}, got "
+                    f"{taken}"
+                )
         self._check_sizes()
         self._check_residual()
         looks_for_it = self.network.encoder == "conv" and self.network.conv.transmitter_features

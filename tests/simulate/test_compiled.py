@@ -40,8 +40,8 @@ def test_every_kernel_is_kept(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef):
             for decorator in node.decorator_list:
-                if "jit" in ast.unparse(decorator):
-                    assert "cache=True" in ast.unparse(decorator), node.name
+                if "jit" in ast.unparse(decorator):  # `compiled.njit` asks for the cache
+                    assert ast.unparse(decorator).startswith("njit"), node.name
 
 
 def test_the_second_process_compiles_nothing():
