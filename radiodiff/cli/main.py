@@ -5,16 +5,10 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-
-from radiodiff import __version__
-from radiodiff.cli import data, evaluate, reference, sample, simulate, train
-from radiodiff.cli.options import report
-from radiodiff.progress import show_log
+from pathlib import Path
+from typing import Any
 
 __all__ = ["main"]
-
-#: Modules of the verbs, in the order of the help.
-_VERBS = (simulate, data, train, sample, reference, evaluate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,29 +19,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Words after ``radiodiff``; those of the process if ``None``.
     """
-    options = _parser().parse_args(arguments)
-    from radiodiff.data import DatasetError  # here: --help ends above, before torch is imported
-
-    show_log(sys.stderr, "%(asctime)s %(message)s")
-    if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
-        logging.getLogger("radiodiff").setLevel(logging.ERROR)
-    try:
-        status = options.run(options)
-    except (ValueError, OSError, ImportError, DatasetError) as error:
-        return report(error, status=2)
+    try:  # all imports are below: an interruption while modules load is one too
+        return _run(arguments)
     except KeyboardInterrupt:
         print(
             "radiodiff: interrupted; train, simulate and data pack go on when called again",
             file=sys.stderr,
         )
         return 130
-    return status or 0
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Read the words, run the verb and return the exit status."""
+    options = _parser().parse_args(arguments)
+    from radiodiff.cli.options import report
+    from radiodiff.data import DatasetError  # here: --help ends above, before torch is imported
+    from radiodiff.progress import show_log
+
+    show_log(sys.stderr, "%(asctime)s %(message)s")
+    if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
+        logging.getLogger("radiodiff").setLevel(logging.ERROR)
+
+    try:
+        for name, value in vars(options).items():  # a shell leaves ~ in --out=~/maps
+            setattr(options, name, _expanded(value))
+        return options.run(options) or 0
+    except (ValueError, OSError, ImportError, DatasetError) as error:
+        return report(error, status=2)
+
+
+def _expanded(value: Any) -> Any:
+    """Return a path, or text that may be one, with its ``~`` replaced by the home folder."""
+    from radiodiff.files import user_path
+
+    if isinstance(value, list):
+        return [_expanded(item) for item in value]
+    if isinstance(value, str | Path) and str(value).startswith("~"):
+        return type(value)(user_path(value))
+    return value
 
 
 def _parser() -> argparse.ArgumentParser:
+    from radiodiff import __version__
+    from radiodiff.cli import data, evaluate, reference, sample, simulate, train
+
     parser = argparse.ArgumentParser(prog="radiodiff", description="Radio maps by diffusion.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for verb in _VERBS:
+    for verb in (simulate, data, train, sample, reference, evaluate):
         verb.add_commands(commands)
     return parser
