@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from radiodiff.files import shorten
+from radiodiff.files import shorten, user_path
 from radiodiff.settings import Scalar, is_number, parse_yaml, read_scalar, resolve
 
 __all__ = ["ELSEWHERE", "IGNORED", "NO_LOSS", "UNKNOWN", "Section"]
@@ -51,6 +51,11 @@ class Section:
         self.used.add(key)
         value = self.values.get(key)
         return None if value is None else self._as(kind, key, value)
+
+    def path(self, key: str) -> str | None:
+        """Return a path, its ``~`` replaced by the home folder, or ``None``."""
+        value = self.optional(key, str)
+        return None if value is None else str(user_path(value))
 
     def pair(self, key: str, default: list[int]) -> tuple[int, int]:
         """Return two integers, rows and columns."""
