@@ -189,7 +189,7 @@ def _diffusion_run(
         stage="diffusion",
         profile=profile,
         config=config,
-        first_stage_weights=first_stage.path("ckpt_path"),
+        first_stage_weights=first_stage.file("ckpt_path"),
         initial_weights=initial,
         initial_unet_only=unet_only,
         pretrained_encoder=not unet.get("without_pretrain", False),
@@ -215,10 +215,10 @@ def _initial_weights(root: Section, model: Section, profile: Profile) -> tuple[s
     """Return the file that a second stage starts from, and whether for its U-Net alone."""
     if profile is R25:
         model.ignore("ckpt_path", "only_model", "ignore_keys")
-        return root.section("finetune", required=False).path("ckpt_path"), False
+        return root.section("finetune", required=False).file("ckpt_path"), False
     if model.get("ignore_keys", []):
         raise ValueError("model.ignore_keys must be empty: weights are loaded whole or not")
-    return model.path("ckpt_path"), model.get("only_model", False)
+    return model.file("ckpt_path"), model.get("only_model", False)
 
 
 def _autoencoder_run(

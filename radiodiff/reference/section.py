@@ -52,7 +52,7 @@ class Section:
         value = self.values.get(key)
         return None if value is None else self._as(kind, key, value)
 
-    def path(self, key: str) -> str | None:
+    def file(self, key: str) -> str | None:
         """Return a path, its ``~`` replaced by the home folder, or ``None``."""
         value = self.optional(key, str)
         return None if value is None else str(user_path(value))
