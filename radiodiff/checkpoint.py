@@ -68,7 +68,7 @@ def save_checkpoint(
     accelerator.save_state(str(temporary))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        (temporary / "state.json").write_text(json.dumps(state, indent=1))
+        (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
         rename_folder(temporary, path, replace=True)
         for old in (*_complete(path.parent)[:-keep], *path.parent.glob("step-*.tmp")):
             shutil.rmtree(old, ignore_errors=True)
@@ -79,7 +79,7 @@ def save_checkpoint(
 def load_checkpoint(accelerator: Accelerator, path: Path) -> dict[str, Any]:
     """Restore a checkpoint into the prepared objects and return its plain values."""
     accelerator.load_state(str(path))
-    return json.loads((Path(path) / "state.json").read_text())
+    return json.loads((Path(path) / "state.json").read_text(encoding="utf-8"))
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

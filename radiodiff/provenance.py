@@ -54,7 +54,7 @@ def current_commit() -> str:
 def _git(*arguments: str) -> str:
     """Return what git prints in the project's root."""
     command = ["git", "-C", str(Path(__file__).resolve().parents[1]), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout.strip()
 
 
 def device_name(device: "torch.device") -> str:
@@ -68,6 +68,6 @@ def device_name(device: "torch.device") -> str:
 
 def processor_name() -> str:
     """Return the processor's name, or its architecture where the system does not tell."""
-    lines = _CPU_LIST.read_text().splitlines() if _CPU_LIST.is_file() else []
+    lines = _CPU_LIST.read_text(encoding="utf-8").splitlines() if _CPU_LIST.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()

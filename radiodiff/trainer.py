@@ -382,7 +382,7 @@ class _Loop:
         for key, value in scalars.items():
             writer.add_scalar(f"train/{key}", value, self.step)
         row = {"step": self.step, "seconds": round(self.seconds, 2), **scalars}
-        with (self.folder / "log.jsonl").open("a") as file:
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         left = (self.config.max_steps - self.step) * pace
         losses = ", ".join(f"{k} {scalars[k]:.4g}" for k in self.task.passes if k in scalars)
@@ -403,7 +403,7 @@ class _Loop:
         if not (self.is_main and path.is_file()):
             return
         kept = []
-        for line in path.read_text().splitlines(keepends=True):
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
             try:
                 if json.loads(line)["step"] <= step and line.endswith("\n"):
                     kept.append(line)

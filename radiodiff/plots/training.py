@@ -44,7 +44,7 @@ def plot_losses(run_dir: Path) -> Figure:
     layout = {"sharex": "col", "squeeze": False, "height_ratios": (3, 1.5, 1.5)}
     columns = figure.subplots(3, len(logs), **layout).T
     for column, (stage, path) in zip(columns, logs.items(), strict=True):
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         steps, losses = [row["step"] for row in rows], [row[stage] for row in rows]
         settings = getattr(config, _SECTIONS[stage])
         average = EMA(

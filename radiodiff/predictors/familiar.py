@@ -46,7 +46,7 @@ class SceneStatistics(NamedTuple):
         """Return what training noted, or what the configuration says of simulated maps."""
         path = run_dir / "scenes.json"
         if path.is_file():
-            noted = json.loads(path.read_text())
+            noted = json.loads(path.read_text(encoding="utf-8"))
             return cls(**noted | {"sides": tuple(noted["sides"])})
         simulate = config.data.simulate
         if simulate is None:

@@ -84,7 +84,7 @@ class RadioDiffPipeline:
             load_weights(autoencoder, run_dir / "autoencoder.safetensors")
             autoencoder.to(device)
         load_weights(network, run_dir / "diffusion.safetensors")
-        scale = json.loads((run_dir / "latents.json").read_text())["latent_scale"]
+        scale = json.loads((run_dir / "latents.json").read_text(encoding="utf-8"))["latent_scale"]
         return cls(
             autoencoder,
             network.to(device),

@@ -168,7 +168,7 @@ def _write_figure(
 def _describe(training: RadioMapSeer, held_out: RadioMapSeer) -> dict[str, Any]:
     """Say what the numbers were computed on."""
     manifest = training.root / "dataset.json"
-    described = json.loads(manifest.read_text()) if manifest.is_file() else {}
+    described = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
     cities = {row["id"]: row["city"] for row in described.pop("maps", [])}
     return {
         "source": "simulated" if described else "RadioMapSeer",

@@ -39,10 +39,14 @@ def seconds_of_run(run_dir: Path) -> dict[str, float]:
     seconds = {"data": sum(session["data_s"] for session in _sessions(run_dir))}
     for stage in STAGES:
         checkpoint = newest_checkpoint(run_dir / stage / "checkpoints")
-        state = {} if checkpoint is None else json.loads((checkpoint / "state.json").read_text())
+        state = (
+            {}
+            if checkpoint is None
+            else json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+        )
         seconds[stage] = state.get("seconds", 0.0)
     return seconds
 
 
 def _sessions(run_dir: Path) -> list[dict[str, Any]]:
-    return json.loads((run_dir / _FILE).read_text())
+    return json.loads((run_dir / _FILE).read_text(encoding="utf-8"))

@@ -169,7 +169,7 @@ def _scale(space: Space, dataset: MapDataset, run_dir: Path) -> float:
         scale = scale or _measured_scale(space, dataset, state.device)
         write_atomically(path, json.dumps({"latent_scale": scale}))
     state.wait_for_everyone()  # on every path: one process alone in a barrier waits for ever
-    return json.loads(path.read_text())["latent_scale"]
+    return json.loads(path.read_text(encoding="utf-8"))["latent_scale"]
 
 
 def _measured_scale(space: Space, dataset: MapDataset, device: torch.device) -> float:

@@ -214,11 +214,11 @@ def test_first_stage_refuses_what_the_public_code_cannot_do(override, message):
 def test_file_that_is_no_configuration(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file"):
         read_reference_config(tmp_path / "no.yaml", data_root="data")
-    (tmp_path / "bad.yaml").write_text("a: [")
+    (tmp_path / "bad.yaml").write_text("a: [", encoding="utf-8")
     with pytest.raises(ValueError, match="not valid YAML"):
         read_reference_config(tmp_path / "bad.yaml", data_root="data")
     for text in ("[1, 2]", ""):
-        (tmp_path / "list.yaml").write_text(text)
+        (tmp_path / "list.yaml").write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match=r"list\.yaml: the file must be a section"):
             read_reference_config(tmp_path / "list.yaml", data_root="data", overrides=["a.b=1"])
 
