@@ -85,7 +85,7 @@ def measure(name: str, command: str, folder: Path, peer: Row | None) -> Row:
     commit = commit_of(folder)
     began = time.monotonic()
     arguments = [sys.executable, "-c", script]
-    done = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(arguments, stdout=subprocess.PIPE, encoding="utf-8", check=False)
     if done.returncode:
         sys.exit(f"{command} failed with exit status {done.returncode}")
     seconds = round(time.monotonic() - began, 1)

@@ -135,7 +135,7 @@ def provenance(*packages: str, device: "torch.device | None" = None) -> dict[str
 def commit_of(checkout: Path) -> str:
     """Return the commit of a checkout, for what is measured in another one than this."""
     command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout.strip()
 
 
 def cores() -> int:
@@ -206,7 +206,7 @@ def read_report(path: Path) -> tuple[dict[str, Any], list[Row]]:
         ValueError: If it is not of the form.
     """
     path = project_path(path)
-    report = json.loads(path.read_text())
+    report = json.loads(path.read_text(encoding="utf-8"))
     missing = [key for key in _KEYS if key not in report]
     if missing or set(report) - {*_KEYS, "made_by"}:
         raise ValueError(f"{path} must hold {', '.join(_KEYS)} and made_by, got {list(report)}")

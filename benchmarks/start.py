@@ -66,7 +66,7 @@ def question_words(checkout: Path) -> list[tuple[str, ...]]:
         [sys.executable, "-m", "radiodiff", "--help"],
         cwd=checkout,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     ).stdout
     verbs = re.findall(r"^    ([a-z-]+)(?: |$)", text, re.MULTILINE)

@@ -103,7 +103,7 @@ def measured_once(
     if kept.is_file():
         if load_config(run_dir / "config.yaml") != config:
             raise SystemExit(f"{run_dir} was measured with another configuration: delete it")
-        return json.loads(kept.read_text())
+        return json.loads(kept.read_text(encoding="utf-8"))
     values = measure()
     write_atomically(kept, json.dumps(values))
     return values

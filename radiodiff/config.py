@@ -4,6 +4,7 @@ A section is a frozen dataclass that lives beside the thing it sets; those of wh
 module, training and evaluation, are here. `radiodiff.settings` reads them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any, Literal
 
 from radiodiff.conditions import CHANNELS
 from radiodiff.data import DataConfig
-from radiodiff.files import project_path, project_root, write_atomically
+from radiodiff.files import project_path, project_root, shorten, user_path, write_atomically
 from radiodiff.losses import AutoencoderLossConfig
 from radiodiff.models import AutoencoderConfig, UNetConfig
+from radiodiff.models.swin import PATCH
 from radiodiff.processes import ProcessConfig
+from radiodiff.ranges import check_numbers, check_seed
 from radiodiff.sampler import SamplerConfig, make_schedule
 from radiodiff.settings import (
     ConfigError,
@@ -25,6 +28,7 @@ from radiodiff.settings import (
     read_yaml,
     rename_key,
     rename_keys,
+    split_overrides,
 )
 from radiodiff.simulate import SimulateConfig
 
@@ -57,6 +61,10 @@ RENAMED = {
     "evaluate.window": "sampler.window",
     "evaluate.stride": "sampler.stride",
 }
+
+
+#: Longest name of a run [bytes]; file systems take 255, and results add to it.
+MAX_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -113,12 +121,19 @@ class TrainingConfig:
     out. The batch is kept either way."""
 
     def __post_init__(self) -> None:
+        """Refuse values that have no meaning.
+
+        Raises:
+            ValueError: If a number lies outside its range, or the floor of the learning rate is
+                above it.
+        """
         counts = ("max_steps", "batch_size", "accumulation", "ema_every", "log_every")
-        for name in (*counts, "checkpoint_every", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.clip_norm is not None and self.clip_norm <= 0:
-            raise ConfigError(f"clip_norm must be above 0, or null, got {self.clip_norm:g}")
+        check_numbers(self, *counts, "checkpoint_every", "keep_checkpoints", least=1)
+        check_numbers(self, "warmup_steps", "ema_start", "sample_every", least=0)
+        check_numbers(self, "learning_rate", "min_learning_rate", "weight_decay", least=0)
+        check_numbers(self, "decay_power", least=0)
+        check_numbers(self, "clip_norm", above=0)
+        check_numbers(self, "ema_decay", least=0, most=1)
         if self.rate_floor == "absolute" and self.learning_rate < self.min_learning_rate:
             raise ConfigError(
                 f"learning_rate {self.learning_rate:g} is below min_learning_rate "
@@ -146,9 +161,13 @@ class EvaluateConfig:
     """Draw every map from the same noise, as the July 2025 public code does (D17)."""
 
     def __post_init__(self) -> None:
-        for name in ("samples", "batch_size", "bootstrap"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        """Refuse values that have no meaning.
+
+        Raises:
+            ValueError: If a number lies outside its range.
+        """
+        check_numbers(self, "samples", "batch_size", "bootstrap", "max_maps", least=1)
+        check_seed(self)
 
 
 @dataclass(frozen=True)
@@ -183,6 +202,13 @@ class Config:
     """Evaluation after training."""
 
     def __post_init__(self) -> None:
+        """Refuse sections that do not go together; the process decides heads and times.
+
+        Raises:
+            ValueError: If the name is no name of a folder, or two sections contradict each other.
+        """
+        _check_name(self.name)
+        check_seed(self)
         process = self.process.chosen
         make_schedule(self.sampler, process)  # or raises
         # The process decides what the network returns and which times it takes.
@@ -193,6 +219,14 @@ class Config:
                 f"process.space is map, but network.latent_channels is {network.latent_channels}: "
                 "a radio map has 1"
             )
+        if self.process.space == "latent":
+            given, taken = self.autoencoder.latent_channels, network.latent_channels
+            if given != taken:
+                raise ConfigError(
+                    f"network.latent_channels must be autoencoder.latent_channels, {given}, got "
+                    f"{taken}"
+                )
+        self._check_sizes()
         self._check_residual()
         looks_for_it = self.network.encoder == "conv" and self.network.conv.transmitter_features
         channels = self.channels
@@ -202,6 +236,24 @@ class Config:
                 f"of the condition, which is {channels[1]}: list it there, or set "
                 "network.conv.transmitter_features: false"
             )
+
+    def _check_sizes(self) -> None:
+        """Refuse sides of maps, where the configuration names them, that no network takes."""
+        is_latent = self.process.space == "latent"
+        factor = self.autoencoder.downsampling if is_latent else 1
+        least = self.network.min_latent_side * factor
+        step = math.lcm(PATCH, factor)
+        simulate, data, window = self.data.simulate, self.data, self.sampler.window
+        for key, sides in (
+            ("data.simulate.size", simulate and (simulate.size,)),
+            ("data.edges.crop_size", data.edges.crop_size if data.source == "edges" else None),
+            ("sampler.window", window),
+        ):
+            if sides and (min(sides) < least or any(side % step for side in sides)):
+                raise ConfigError(
+                    f"{key} must be a multiple of {step} and at least {least} cells for these "
+                    f"networks, got {' x '.join(map(str, sides))}"
+                )
 
     def _check_residual(self) -> None:
         """Refuse a mean that no channel is; folders of runs are looked at when they are loaded."""
@@ -233,23 +285,40 @@ class Config:
         return (*given, mean) if mean in CHANNELS and mean not in given else given
 
 
+def _check_name(name: str) -> None:
+    """Refuse a name of a run that is not the name of one folder.
+
+    Raises:
+        ConfigError: If it is not; says what is expected.
+    """
+    is_single = name not in (".", "..") and not set(name) & set("/\\") and name == name.strip()
+    is_short = 0 < len(name.encode("utf-8", "replace")) <= MAX_NAME
+    if not (is_single and is_short and name.isprintable()):
+        raise ConfigError(
+            f"name must be the name of one folder, of at most {MAX_NAME} bytes and without / or "
+            f"\\, got {shorten(ascii(name))}"
+        )
+
+
 def load_config(source: str | Path, overrides: Sequence[str] | str = ()) -> Config:
     """Read a configuration and apply overrides.
 
     Args:
         source: A YAML file, or the name of one in ``configs/`` such as ``demo``.
-        overrides: Items ``"a.b=value"``, a list or one text with spaces between; the value is
-            read as YAML, then as the field's type.
+        overrides: Items ``"a.b=value"``, a list or one text with spaces between
+            (`radiodiff.settings.split_overrides`). The value is read as the field's type: text as
+            it is, numbers in decimal, lists and sections as YAML.
 
     Returns:
         The resolved configuration.
 
     Raises:
         FileNotFoundError: If there is no such file.
+        FileError: If it is not UTF-8 text, or too long.
         ConfigError: If a key is unknown or a value has the wrong type; names the nearest key.
     """
     values = rename_keys(read_yaml(_find_yaml(source, "configs")), RENAMED)
-    for item in overrides.split() if isinstance(overrides, str) else overrides:
+    for item in split_overrides(overrides):
         key, equals, value = item.partition("=")
         if equals:
             key = rename_key(key.strip(), RENAMED)
@@ -273,14 +342,15 @@ def load_simulate_config(source: str | Path) -> SimulateConfig:
 
 def _find_yaml(source: str | Path, folder: str) -> Path:
     """Return the file that a path or a name in a folder of the project stands for."""
-    path = Path(source)
+    path = user_path(source)
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
-        path = project_path(f"{folder}/{source}.yaml")
+        path = project_path(f"{folder}/{path}.yaml")
     elif not path.is_file():
         path = project_path(path)  # notebooks run in their own folder
     if not path.is_file():
         known = sorted(p.stem for p in (project_root() / folder).glob("*.yaml"))
-        raise FileNotFoundError(f"no configuration {path}; {folder}/ holds {', '.join(known)}")
+        shown = shorten(str(path), 200)
+        raise FileNotFoundError(f"no configuration {shown}; {folder}/ holds {', '.join(known)}")
     return path
 
 

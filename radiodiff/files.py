@@ -28,6 +28,7 @@ __all__ = [
     "rename_folder",
     "sha256",
     "shorten",
+    "user_path",
     "write_atomically",
     "write_record",
 ]
@@ -304,13 +305,29 @@ def project_root() -> Path:
     raise FileNotFoundError("no folder with configs/ and pyproject.toml above the working folder")
 
 
+def user_path(path: str | Path) -> Path:
+    """Return a path with ``~`` or ``~name`` at its start replaced by that home folder.
+
+    Raises:
+        FileError: If no home folder is known.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise FileError(f"{path}: no such home folder is known, write the path in full") from error
+
+
 def project_path(path: str | Path) -> Path:
     """Return a path of the project as seen from the working folder; an absolute one as it is.
 
     So ``data/cities`` is the same folder for a chapter, which runs in ``notebooks/``, and for a
-    command at the top, and no printed path names the machine.
+    command at the top, and no printed path names the machine. ``~`` is the home folder.
+
+    Raises:
+        FileError: If the path begins with ``~`` and no home folder is known.
+        FileNotFoundError: If there is no project.
     """
-    path = Path(path)
+    path = user_path(path)
     return path if path.is_absolute() else Path(os.path.relpath(project_root() / path))
 
 

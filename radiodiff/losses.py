@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from radiodiff.files import shorten
 from radiodiff.models import VGG16Features
+from radiodiff.ranges import check_numbers
 from radiodiff.settings import ConfigError
 
 __all__ = [
@@ -49,6 +50,13 @@ class AutoencoderLossConfig:
     decay and the statistics of its batch norms move (V5)."""
 
     def __post_init__(self) -> None:
+        """Refuse values that have no meaning.
+
+        Raises:
+            ValueError: If a number lies outside its range, or the perceptual term lacks its file.
+        """
+        weights = ("kl_weight", "perceptual_weight", "discriminator_weight")
+        check_numbers(self, *weights, "discriminator_start", least=0)
         if self.perceptual_weight > 0 and not self.perceptual_weights_file:
             raise ConfigError(
                 "perceptual_weight is above 0 but no VGG16 weights are given: set "

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from radiodiff.processes import Answer, Generators, Network, Process
+from radiodiff.ranges import MAX_SIDE, check_numbers
 
 __all__ = [
     "SCHEDULES",
@@ -20,6 +21,9 @@ __all__ = [
     "sample_windows",
     "uniform_schedule",
 ]
+
+#: Most evaluations of a network for one sample.
+MAX_STEPS = 100_000
 
 #: Called before each step with the time, ``x_t`` and what the process said there.
 Callback = Callable[[float, Tensor, Answer], None]
@@ -48,11 +52,11 @@ class SamplerConfig:
         """Refuse values that have no meaning.
 
         Raises:
-            ValueError: If ``steps`` is below 1, ``schedule`` is unknown, ``start`` lies outside
-                (0, 1], or window and stride do not go together.
+            ValueError: If ``steps`` or a side lies outside its range, ``schedule`` is unknown,
+                ``start`` lies outside (0, 1], or window and stride do not go together.
         """
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        check_numbers(self, "steps", least=1, most=MAX_STEPS)
+        check_numbers(self, "window", "stride", most=MAX_SIDE)
         if self.schedule not in SCHEDULES:
             known = ", ".join(SCHEDULES)
             raise ValueError(f"schedule must be one of {known}, got {self.schedule!r}")

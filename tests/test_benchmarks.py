@@ -123,7 +123,7 @@ def test_start_times_commands_in_turns(tmp_path):
     one, two = ("-c", "open('one', 'a').write('1')"), ("-c", "open('one', 'a').write('2')")
     seconds = start.measure([one, two], tmp_path, 2)
     assert {command: len(times) for command, times in seconds.items()} == {one: 2, two: 2}
-    assert (tmp_path / "one").read_text() == "121212"
+    assert (tmp_path / "one").read_text(encoding="utf-8") == "121212"
     with pytest.raises(CalledProcessError):
         start.measure([("-c", "raise SystemExit(3)")], tmp_path, 1)
 

@@ -23,7 +23,9 @@ COUNTS_FOREIGN_FACTS = {"book/reference_audit.md"}
 def labels_in(path: Path) -> list[str]:
     """Labels `eq-...` that a page gives to its equations."""
     return re.findall(
-        r"^\$\$ \(eq-([a-z0-9-]+)\)|^:label: eq-([a-z0-9-]+)", path.read_text(), re.MULTILINE
+        r"^\$\$ \(eq-([a-z0-9-]+)\)|^:label: eq-([a-z0-9-]+)",
+        path.read_text(encoding="utf-8"),
+        re.MULTILINE,
     )
 
 
@@ -31,7 +33,7 @@ def cited_in(folder: Path, pattern: str) -> set[str]:
     """Labels that docstrings below a folder cite behind "eq."."""
     cited = set()
     for path in folder.rglob(pattern):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
                 continue
             text = " ".join((ast.get_docstring(node) or "").split())
@@ -116,5 +118,5 @@ def test_chapter_types_no_number(path):
     "path", [p for p in PAGES if relative(p) not in COUNTS_FOREIGN_FACTS], ids=lambda p: p.stem
 )
 def test_page_types_no_number(path):
-    faults = typed_numbers(path.read_text())
+    faults = typed_numbers(path.read_text(encoding="utf-8"))
     assert not faults, "\n".join(faults)

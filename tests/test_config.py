@@ -140,18 +140,18 @@ def test_wrong_overrides_are_refused(override, message):
 
 
 def test_unknown_key_in_a_file_is_refused(tmp_path):
-    (tmp_path / "x.yaml").write_text("name: x\ntraining: {max_stps: 3}\n")
+    (tmp_path / "x.yaml").write_text("name: x\ntraining: {max_stps: 3}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"did you mean 'training.max_steps'"):
         load_config(tmp_path / "x.yaml")
 
 
 def test_missing_name_and_missing_file_are_refused(tmp_path):
-    (tmp_path / "x.yaml").write_text("seed: 1\n")
+    (tmp_path / "x.yaml").write_text("seed: 1\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="name"):
         load_config(tmp_path / "x.yaml")
     with pytest.raises(FileNotFoundError, match="configs/ holds ablation, demo, full, full_ddp"):
         load_config("smok")
-    (tmp_path / "y.yaml").write_text("a: [")
+    (tmp_path / "y.yaml").write_text("a: [", encoding="utf-8")
     with pytest.raises(ConfigError, match="not valid YAML"):
         load_config(tmp_path / "y.yaml")
 
@@ -194,7 +194,7 @@ evaluate: {steps: 3, schedule: reference, window: [64, 64], samples: 2}
 
 def test_files_with_old_names_mean_the_same(tmp_path):
     """One table of renamed keys serves files, overrides and configurations stored with results."""
-    (tmp_path / "old.yaml").write_text(OLD)
+    (tmp_path / "old.yaml").write_text(OLD, encoding="utf-8")
     config = load_config(tmp_path / "old.yaml", ["train.batch_size=5", "evaluate.stride=[32, 32]"])
     assert (config.autoencoder_training.max_steps, config.training.max_steps) == (7, 9)
     assert (config.network.width, config.training.batch_size) == (16, 5)
@@ -223,7 +223,9 @@ def test_no_old_name_is_a_name_of_today():
 
 
 def test_a_key_under_both_names_is_refused(tmp_path):
-    (tmp_path / "x.yaml").write_text("name: x\ntrain: {max_steps: 1}\ntraining: {max_steps: 2}\n")
+    (tmp_path / "x.yaml").write_text(
+        "name: x\ntrain: {max_steps: 1}\ntraining: {max_steps: 2}\n", encoding="utf-8"
+    )
     with pytest.raises(ConfigError, match=r"training.max_steps is given twice, once as"):
         load_config(tmp_path / "x.yaml")
 
@@ -292,7 +294,7 @@ def test_every_described_dataset_loads(name):
 
 
 def test_unknown_key_of_a_dataset_is_named(tmp_path):
-    (tmp_path / "typo.yaml").write_text("map: 3\n")
+    (tmp_path / "typo.yaml").write_text("map: 3\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="unknown key 'map'; did you mean 'maps'"):
         load_simulate_config(tmp_path / "typo.yaml")
 

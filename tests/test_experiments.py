@@ -25,7 +25,7 @@ def test_result_says_who_made_it_and_holds_its_configuration(tmp_path, capsys):
     origin = Origin.now("numpy")
     result = write_result(tmp_path / "new", {"rows": [1]}, origin, config=config)
     path = tmp_path / "new/metrics.json"
-    assert json.loads(path.read_text()) == result
+    assert json.loads(path.read_text(encoding="utf-8")) == result
     assert capsys.readouterr().out == f"{path}\n"
     assert result["rows"] == [1]
     assert {key: result[key] for key in origin.made} == origin.made
@@ -101,7 +101,7 @@ def test_row_trains_what_it_changes(name, trained, copied, tmp_path, monkeypatch
     base, run_dir = tmp_path / "ours-0", tmp_path / "run"
     base.mkdir()
     for file in (*ablation.FIRST_STAGE, *ablation.SECOND_STAGE):
-        (base / file).write_text(file)
+        (base / file).write_text(file, encoding="utf-8")
     run_dir.mkdir()
     row = ablation.ROWS[name]
     overrides = (*row.overrides, *row.first_stage)

@@ -138,14 +138,18 @@ def node():
     path = shutil.which("node")
     if path is None:
         pytest.skip("Node is not installed: the same code runs in tests/browser/test_explorer.py")
-    version = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
+    version = subprocess.run(
+        [path, "--version"], capture_output=True, encoding="utf-8", check=True
+    ).stdout
     if int(version.lstrip("v").split(".")[0]) < 20:
         pytest.skip(f"Node 20 or newer is needed, found {version.strip()}")
     return path
 
 
 def run(*command):
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    result = subprocess.run(
+        command, capture_output=True, encoding="utf-8", check=False, timeout=120
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 

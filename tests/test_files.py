@@ -58,13 +58,13 @@ def test_text_bytes_and_what_a_library_saves(tmp_path, use_fsync):
 def test_text_is_old_or_new(tmp_path):
     write_atomically(tmp_path / "deep" / "a.json", "1")
     write_atomically(tmp_path / "deep" / "a.json", "2")
-    assert (tmp_path / "deep" / "a.json").read_text() == "2"
+    assert (tmp_path / "deep" / "a.json").read_text(encoding="utf-8") == "2"
     assert len(list((tmp_path / "deep").iterdir())) == 1
 
 
 def test_mode_is_that_of_any_new_file(tmp_path):
     write_atomically(tmp_path / "ours", "")
-    (tmp_path / "plain").write_text("")
+    (tmp_path / "plain").write_text("", encoding="utf-8")
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
@@ -86,7 +86,7 @@ def test_failure_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path, er
 
 def test_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     """The error often comes when the content goes to the disk: not before, not after."""
-    (tmp_path / "a").write_text("old")
+    (tmp_path / "a").write_text("old", encoding="utf-8")
 
     def refuse(descriptor):
         raise OSError(28, "No space left on device")
@@ -94,7 +94,7 @@ def test_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.setattr(files.os, "fsync", refuse)
     with pytest.raises(OSError, match="No space left"):
         write_atomically(tmp_path / "a", "new")
-    assert (tmp_path / "a").read_text() == "old"
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "old"
     assert names(tmp_path) == ["a"]
 
 
@@ -129,7 +129,7 @@ def test_killed_writer_leaves_the_old_file_and_what_readers_pass_over(tmp_path):
     assert is_temporary(left)
     assert left.suffix != ".png"
     (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / ".x.json.1.tmp").write_text("")
+    (tmp_path / "deep" / ".x.json.1.tmp").write_text("", encoding="utf-8")
     remove_temporaries(tmp_path)
     assert names(tmp_path) == ["a.png", "deep"]
     assert not names(tmp_path / "deep")
@@ -137,7 +137,7 @@ def test_killed_writer_leaves_the_old_file_and_what_readers_pass_over(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.png", "a.tmp", ".a.png", "step-00000001.tmp"])
 def test_other_files_are_not_temporary(tmp_path, name):
-    (tmp_path / name).write_text("")
+    (tmp_path / name).write_text("", encoding="utf-8")
     assert not is_temporary(tmp_path / name)
     remove_temporaries(tmp_path)
     assert names(tmp_path) == [name]
@@ -170,15 +170,15 @@ def test_writers_of_one_file_do_not_meet(tmp_path):
 
 
 def test_link_is_replaced_and_not_what_it_leads_to(tmp_path):
-    (tmp_path / "original").write_text("old")
+    (tmp_path / "original").write_text("old", encoding="utf-8")
     (tmp_path / "link").symlink_to("original")
     write_atomically(tmp_path / "link", "new")
-    assert (tmp_path / "original").read_text() == "old"
-    assert (tmp_path / "link").read_text() == "new"
+    assert (tmp_path / "original").read_text(encoding="utf-8") == "old"
+    assert (tmp_path / "link").read_text(encoding="utf-8") == "new"
 
 
 def test_what_cannot_be_written_raises(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OSError, match="file"):
         write_atomically(tmp_path / "file" / "a", "")
     (tmp_path / "folder").mkdir()
@@ -192,13 +192,13 @@ def test_folder_takes_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(files.os, "fsync", lambda fd: flushed.append(os.fstat(fd).st_ino))
     new = tmp_path / "run.tmp"
     (new / "deep").mkdir(parents=True)
-    (new / "a").write_text("1")
-    (new / "deep" / "b").write_text("2")
+    (new / "a").write_text("1", encoding="utf-8")
+    (new / "deep" / "b").write_text("2", encoding="utf-8")
     wanted = {path.stat().st_ino for path in (new, new / "a", new / "deep" / "b", tmp_path)}
     rename_folder(new, tmp_path / "run")
     assert wanted <= set(flushed)
     assert names(tmp_path) == ["run"]
-    assert (tmp_path / "run" / "deep" / "b").read_text() == "2"
+    assert (tmp_path / "run" / "deep" / "b").read_text(encoding="utf-8") == "2"
 
     new.mkdir()
     with pytest.raises(OSError, match="run"):
@@ -267,7 +267,7 @@ def test_text_is_utf_8_whatever_the_locale(tmp_path, mark):
 )
 def test_json_is_what_is_asked_for_or_named_in_one_short_line(tmp_path, text, said):
     path = tmp_path / "latents.json"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(FileError, match=said) as caught:
         read_json(path, {"scale": float})
     assert str(caught.value).startswith(str(path))
@@ -277,9 +277,9 @@ def test_json_is_what_is_asked_for_or_named_in_one_short_line(tmp_path, text, sa
 
 def test_json_of_the_right_shape(tmp_path):
     path = tmp_path / "a.json"
-    path.write_text('{"scale": 2, "more": [null]}')
+    path.write_text('{"scale": 2, "more": [null]}', encoding="utf-8")
     assert read_json(path, {"scale": float}) == {"scale": 2, "more": [None]}
-    path.write_text("[1, 2]")
+    path.write_text("[1, 2]", encoding="utf-8")
     assert read_json(path, list) == [1, 2]
 
 

@@ -21,7 +21,7 @@ def papermill(output, *parameters: str, chapter: str = "train") -> subprocess.Co
         cwd=ROOT,
         env=environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         stdin=subprocess.DEVNULL,
     )

@@ -39,7 +39,7 @@ def test_a_package_that_is_not_there_is_an_error():
 
 def test_processor_is_named_as_the_system_names_it(tmp_path, monkeypatch):
     path = tmp_path / "cpuinfo"
-    path.write_text("processor\t: 0\nmodel name\t: Fast: 9 GHz\nprocessor\t: 1\n")
+    path.write_text("processor\t: 0\nmodel name\t: Fast: 9 GHz\nprocessor\t: 1\n", encoding="utf-8")
     monkeypatch.setattr(provenance, "_CPU_LIST", path)
     assert provenance.processor_name() == "Fast: 9 GHz"
     path.unlink()

@@ -14,7 +14,9 @@ from .conftest import ROOT
 def test_python_example_predicts_a_map_near_the_simulators(monkeypatch, caplog):
     """A city the model never saw: the mean of the samples is nearer than any baseline's error."""
     monkeypatch.chdir(ROOT)
-    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    (code,) = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S
+    )
     names = {}
     exec(code, names)
     found, mask = names["path_gain_db"], names["building_mask"]

@@ -31,8 +31,8 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 #: A module imports only from rows above its own, or from its own sub-package.
 ROWS = [
-    {"files", "noise", "progress", "provenance", "settings", "signals", "units", "workers"},
-    {"ema", "geo", "models", "processes", "scene"},
+    {"files", "noise", "progress", "provenance", "ranges", "signals", "units", "workers"},
+    {"ema", "geo", "models", "processes", "scene", "settings"},
     {"losses", "sampler", "simulate"},
     {"conditions"},
     {"checkpoint", "data"},
@@ -113,7 +113,7 @@ def imported_names(tree, path=None):
 
 
 def pyproject():
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def requirements():
@@ -146,7 +146,7 @@ def layer_faults(tree, path):
 
 def test_the_book_draws_the_rows():
     """The picture on the page *How it is built*: every module that is there, on its row."""
-    drawing = (ROOT / "book/_static/layers.svg").read_text()
+    drawing = (ROOT / "book/_static/layers.svg").read_text(encoding="utf-8")
     drawn = re.findall(r'font-weight="600"[^>]*>([^<]*)<', drawing)
     rows = [set(text.replace("&#160;", " ").split()) for text in drawn]
     there = {module_name(path).split(".")[1] for path in MODULES if path.parent != PACKAGE}
@@ -161,7 +161,7 @@ def test_imports_run_downwards_only():
             continue
         name = module_name(path).split(".")[1]
         assert name in ROW_OF, f"give {name} a row in ROWS"
-        faults += layer_faults(ast.parse(path.read_text()), path)
+        faults += layer_faults(ast.parse(path.read_text(encoding="utf-8")), path)
     assert not faults, "\n".join(faults)
 
 
@@ -190,7 +190,7 @@ def test_package_imports_only_what_it_declares():
     declared = {canonicalize_name(Requirement(r).name) for r in project["dependencies"]}
     faults = []
     for path in MODULES:
-        for line, module, _ in imported_names(ast.parse(path.read_text()), path):
+        for line, module, _ in imported_names(ast.parse(path.read_text(encoding="utf-8")), path):
             top = module.split(".")[0]
             if top == "radiodiff" or top in sys.stdlib_module_names:
                 continue
@@ -251,7 +251,7 @@ def test_seed_check_sees(source, lines):
 def test_package_neither_prints_nor_imports_stars_nor_seeds_globally():
     faults = []
     for path in MODULES:
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         faults += [f"{relative(path)}:{line} seeds globally" for line in global_seedings(tree)]
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
@@ -295,7 +295,7 @@ def test_package_carries_no_marks_of_unfinished_work():
     faults = [
         f"{relative(path)}:{number} {line.strip()}"
         for path in MODULES
-        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if marks.search(line)
     ]
     assert not faults, "\n".join(faults)
@@ -305,7 +305,7 @@ def test_package_carries_no_marks_of_unfinished_work():
 
 
 def test_constraints_satisfy_every_range():
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
     versions = {canonicalize_name(r.name): next(iter(r.specifier)).version for r in pins}
     assert len(versions) == len(pins), "a package is pinned twice"
@@ -317,7 +317,7 @@ def test_constraints_satisfy_every_range():
 
 def test_environment_agrees_with_pyproject():
     project = pyproject()["project"]
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     assert environment["name"] == project["name"]
     pip = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
     assert pip == ["-c constraints.txt", "-e .[all]"]
@@ -328,20 +328,26 @@ def test_environment_agrees_with_pyproject():
 
 def test_versions_agree():
     version = pyproject()["project"]["version"]
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert str(citation["version"]) == version
-    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    headings = re.findall(
+        r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert next(h for h in headings if h != "Unreleased") == version
 
 
 def test_readme_names_targets_that_exist():
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     phony = set(re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1].split())
     assert phony == targets
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "book").glob("*.md")]
     for page in pages:
-        named = set(re.findall(r"(?:^|[`$(]|\$ )make ([a-z-]+)", page.read_text(), re.MULTILINE))
+        named = set(
+            re.findall(
+                r"(?:^|[`$(]|\$ )make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE
+            )
+        )
         assert named <= targets, f"{page.name}: {named - targets}"
 
 
@@ -411,7 +417,7 @@ def test_chapter_imports_public_names_only(path):
 def committed(path: str) -> str:
     """Text of a file as committed: `make demo` rewrites its results in the working tree."""
     command = ["git", "-C", str(ROOT), "show", f"HEAD:{path}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         pytest.skip(f"needs {path} in a git checkout: {done.stderr.strip()}")
     return done.stdout

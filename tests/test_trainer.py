@@ -93,7 +93,10 @@ def test_interrupted_run_equals_unbroken_run(tiny, dataset_root, tmp_path, stage
             fit(tiny, dataset_root, tmp_path / "b", stage)
     resumed = fit(tiny, dataset_root, tmp_path / "b", stage)
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
-    rows = [json.loads(x) for x in (tmp_path / "b" / stage / "log.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(x)
+        for x in (tmp_path / "b" / stage / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
 
 
@@ -173,7 +176,7 @@ def test_accumulation_equals_one_large_batch(tiny, dataset_root, tmp_path):
             config, accumulation=micro, batch_size=batch_size, sample_every=0, sample_before=False
         )
         train(Mean(), RadioMapSeer(dataset_root, "train"), changed, run, seed=1)
-        (row,) = map(json.loads, (run / "mean/log.jsonl").read_text().splitlines())
+        (row,) = map(json.loads, (run / "mean/log.jsonl").read_text(encoding="utf-8").splitlines())
         gradients.append(row["mean_gradient_norm"])
     assert gradients[0] == pytest.approx(gradients[1], rel=1e-5)
 
@@ -245,7 +248,8 @@ def test_two_processes_train_one_model(tiny, dataset_root, tmp_path, synchronise
         "torch.manual_seed(0)\n"
         "task = AutoencoderTask(config)\n"
         "train(task, RadioMapSeer(root, 'train'), config.autoencoder_training, out, seed=3)\n"
-        "torch.save(task.state_dict(), f'{out}/rank{rank}.pt')\n"
+        "torch.save(task.state_dict(), f'{out}/rank{rank}.pt')\n",
+        encoding="utf-8",
     )
     from radiodiff.config import save_config
 
@@ -259,7 +263,9 @@ def test_two_processes_train_one_model(tiny, dataset_root, tmp_path, synchronise
         str(tmp_path / "run"),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", env=environment, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     ranks = [torch.load(tmp_path / f"run/rank{r}.pt", weights_only=True) for r in range(2)]
     trained = [name for name in ranks[0] if "running" not in name and "tracked" not in name]

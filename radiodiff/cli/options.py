@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from radiodiff.cli.choices import PROFILES
+from radiodiff.files import user_path
 
 __all__ = [
     "absolute",
@@ -20,7 +21,7 @@ __all__ = [
 
 def absolute(path: str) -> str:
     """Return a path as a configuration may hold it: there, relative ones count from the project."""
-    return str(Path(path).resolve())
+    return str(user_path(path).resolve())
 
 
 def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from radiodiff import units
 from radiodiff.data.images import DatasetError
 from radiodiff.data.sample import RadioMapSample
+from radiodiff.ranges import MAX_SIDE, check_numbers
 from radiodiff.scene import Scene
 
 __all__ = ["EdgeDataset", "EdgeImages", "EdgesConfig"]
@@ -45,6 +46,15 @@ class EdgesConfig:
     crops: int = 100
     """Different crops of each picture."""
 
+    def __post_init__(self) -> None:
+        """Refuse values that have no meaning.
+
+        Raises:
+            ValueError: If a number lies outside its range.
+        """
+        check_numbers(self, "crop_size", least=1, most=MAX_SIDE)
+        check_numbers(self, "crops", least=1)
+
 
 class EdgeDataset(Dataset[RadioMapSample]):
     """Random crops of pictures with their edges, for training.
@@ -64,7 +74,6 @@ class EdgeDataset(Dataset[RadioMapSample]):
 
     Raises:
         DatasetError: If a folder is missing or empty, or a picture has no edges.
-        ValueError: If a number is below 1.
     """
 
     split = "train"
@@ -78,10 +87,6 @@ class EdgeDataset(Dataset[RadioMapSample]):
         max_maps: int | None = None,
     ) -> None:
         config = config or EdgesConfig()
-        if min(*config.crop_size, config.crops) < 1:
-            raise ValueError(
-                f"crop_size and crops must be at least 1, got {config.crop_size}, {config.crops}"
-            )
         self.root = Path(root)
         self.crop_size, self.crop, self.flip = config.crop_size, config.crop, config.flip
         self.crops, self.seed = config.crops, seed

@@ -12,6 +12,7 @@ from radiodiff.data.radiomap3dseer import RadioMap3DSeer
 from radiodiff.data.radiomapseer import RadioMapOptions, RadioMapSeer
 from radiodiff.data.splits import Split
 from radiodiff.files import project_path
+from radiodiff.ranges import MAX_WORKERS, check_numbers
 from radiodiff.settings import ConfigError
 from radiodiff.simulate import SimulateConfig
 
@@ -117,8 +118,7 @@ class DataConfig(RadioMapOptions):
                 f"byte_channels must be 0 to the {len(self.channels)} channels of the "
                 f"condition, got {self.byte_channels}"
             )
-        if self.workers < 0:
-            raise ConfigError(f"workers must be 0 or more, got {self.workers}")
+        check_numbers(self, "workers", least=0, most=MAX_WORKERS)
 
     @property
     def channels(self) -> tuple[str, ...]:

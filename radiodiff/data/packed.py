@@ -99,7 +99,7 @@ class PackedImages:
         array = _array_path(root, folder, out)
         index_path = array.with_suffix(".json")
         try:
-            index = json.loads(index_path.read_text())
+            index = json.loads(index_path.read_text(encoding="utf-8"))
             if index["format"] != FORMAT:
                 raise ValueError(f"format {index['format']}, expected {FORMAT}")
             if array.stat().st_size != index["bytes"]:
@@ -169,7 +169,9 @@ class PackedImages:
             # A plain array over the mapping: slices of np.memmap itself are slow.
             array = np.asarray(np.load(self.path, mmap_mode="r"))
             try:  # the index goes before the array changes, and comes back after
-                current = json.loads(self.path.with_suffix(".json").read_text())["sha256"]
+                current = json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))[
+                    "sha256"
+                ]
             except (OSError, ValueError, KeyError):
                 current = None
             if current != self.sha256:
@@ -307,7 +309,7 @@ def _plan(root: Path, folder: str, out: Path) -> _Plan | None:
         raise DatasetError(f"no PNG file in {root / folder}: nothing to pack")
     array = _array_path(root, folder, out)
     try:
-        index = json.loads(array.with_suffix(".json").read_text())
+        index = json.loads(array.with_suffix(".json").read_text(encoding="utf-8"))
         is_current = index["source"] == _digest(files) and index["format"] == FORMAT
         if is_current and index["bytes"] == array.stat().st_size:
             return None
@@ -327,7 +329,7 @@ def _open_partial(plan: _Plan) -> set[int]:
     plan.array.parent.mkdir(parents=True, exist_ok=True)
     remove_temporaries(plan.array.parent)
     try:
-        header, *lines = plan.journal.read_text().splitlines()
+        header, *lines = plan.journal.read_text(encoding="utf-8").splitlines()
         is_ours = json.loads(header) == list(plan.shape) and plan.partial.is_file()
     except (OSError, ValueError):
         is_ours = False
@@ -357,7 +359,7 @@ def _journal_line(plan: _Plan, shard: int) -> str:
 
 def _note(plan: _Plan, shard: int) -> None:
     """Note a finished shard in the journal."""
-    with plan.journal.open("a") as file:
+    with plan.journal.open("a", encoding="utf-8") as file:
         file.write(_journal_line(plan, shard) + "\n")
 
 

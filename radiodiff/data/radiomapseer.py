@@ -28,6 +28,7 @@ from radiodiff.data.packed import PackedImages
 from radiodiff.data.sample import RadioMapSample
 from radiodiff.data.splits import Split, Splits, read_manifest, split_maps
 from radiodiff.files import project_path
+from radiodiff.ranges import check_numbers, check_seed
 from radiodiff.scene import Scene
 from radiodiff.settings import ConfigError
 from radiodiff.simulate.outlines import read_antennas
@@ -94,6 +95,8 @@ class RadioMapOptions:
         Raises:
             ConfigError: If one is or does.
         """
+        check_seed(self)
+        check_numbers(self, "measurements", least=1)
         measurements, k2_channels = self.measurements, self.k2_channels
         for holds, message in (
             (
@@ -110,7 +113,6 @@ class RadioMapOptions:
             ),
             (k2_channels in range(3), f"k2_channels must be 0, 1 or 2, got {k2_channels}"),
             (0 <= self.threshold < 1, f"threshold must be in [0, 1), got {self.threshold}"),
-            (self.seed >= 0, f"seed must be 0 or more, got {self.seed}"),
             (
                 measurements is None or 1 <= measurements[0] <= measurements[1],
                 f"measurements must be a pair, 1 <= fewest <= most, got {measurements}",

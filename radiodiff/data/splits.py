@@ -158,7 +158,7 @@ def read_manifest(root: Path) -> dict[str, Any] | None:
     """
     path = root / "dataset.json"
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
         for row in manifest["maps"]:
             if type(row["id"]) is not int or type(row["split"]) is not str:
                 raise ValueError(f"id or split of {row}")

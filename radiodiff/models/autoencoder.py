@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from radiodiff.noise import normal
+from radiodiff.ranges import MAX_SIDE, check_numbers
 
 __all__ = ["AutoencoderConfig", "AutoencoderKL", "DiagonalGaussian"]
 
@@ -52,18 +53,17 @@ class AutoencoderConfig:
         """Refuse sizes no network can have.
 
         Raises:
-            ValueError: If ``width`` is no positive multiple of 32, there is no level, a number of
-                channels is not positive, ``dropout`` is no probability below 1, or ``attention``
+            ValueError: If ``width`` is no positive multiple of 32, there is no level, a number
+                lies outside its range, ``dropout`` is no probability below 1, or ``attention``
                 is unknown.
         """
         if self.width < NORM_GROUPS or self.width % NORM_GROUPS:
             raise ValueError(f"width must be a multiple of {NORM_GROUPS}, got {self.width}")
         if not self.multipliers:
             raise ValueError("multipliers must name at least one level, got ()")
-        for name in ("in_channels", "out_channels", "latent_channels", "inner_channels"):
-            channels = getattr(self, name)
-            if channels is not None and channels < 1:
-                raise ValueError(f"{name} must be at least 1, got {channels}")
+        channels = ("in_channels", "out_channels", "latent_channels", "inner_channels")
+        check_numbers(self, *channels, "width", "multipliers", least=1, most=MAX_SIDE)
+        check_numbers(self, "blocks", least=0, most=MAX_SIDE)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout:g}")
         if self.attention not in ATTENTIONS:

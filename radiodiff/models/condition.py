@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from radiodiff.models.swin import check_condition
+from radiodiff.ranges import MAX_SIDE, check_numbers
 
 __all__ = ["ConvEncoder", "ConvEncoderConfig", "transmitter_coordinates"]
 
@@ -37,9 +38,11 @@ class ConvEncoderConfig:
         """Refuse sizes the normalisation cannot group and a missing transmitter channel.
 
         Raises:
-            ValueError: If a width is no positive multiple of 8, or ``transmitter_features`` is
-                set with fewer than 2 input channels.
+            ValueError: If a number lies outside its range, a width is no positive multiple of 8,
+                or ``transmitter_features`` is set with fewer than 2 input channels.
         """
+        check_numbers(self, "in_channels", "widths", least=1, most=MAX_SIDE)
+        check_numbers(self, "blocks", least=0, most=MAX_SIDE)
         if not self.widths or any(w < NORM_GROUPS or w % NORM_GROUPS for w in self.widths):
             raise ValueError(f"widths must be multiples of {NORM_GROUPS}, got {self.widths}")
         if self.transmitter_features and self.in_channels <= TRANSMITTER_CHANNEL:

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["SwinConfig", "SwinEncoder", "relative_position_index"]
+from radiodiff.ranges import MAX_SIDE, check_numbers
 
+__all__ = ["PATCH", "SwinConfig", "SwinEncoder", "relative_position_index"]
+
+#: Cells of the condition, along each side, that make one token or cell of the finest feature map.
 PATCH = 4
 CLASSES = 1000
 
@@ -47,10 +50,14 @@ class SwinConfig:
         """Refuse inconsistent sizes.
 
         Raises:
-            ValueError: If ``depths`` and ``heads`` differ in length, a head count does not divide
-                its channels, or ``stochastic_depth`` lies outside [0, 1).
+            ValueError: If a number lies outside its range, ``depths`` and ``heads`` differ in
+                length, a head count does not divide its channels, or ``stochastic_depth`` lies
+                outside [0, 1).
         """
-        if len(self.depths) != len(self.heads):
+        check_numbers(self, "in_channels", "width", "depths", "heads", least=1, most=MAX_SIDE)
+        check_numbers(self, "window", least=1, most=MAX_SIDE)
+        check_numbers(self, "mlp_ratio", above=0, most=64)
+        if not self.depths or len(self.depths) != len(self.heads):
             raise ValueError(
                 f"depths and heads must have one entry per stage, got {self.depths} and "
                 f"{self.heads}"

@@ -19,6 +19,7 @@ from radiodiff.models.backbones import BACKBONE_CHANNELS, BACKBONE_INPUTS, Backb
 from radiodiff.models.blocks import NORM_GROUPS, FourierFilter, ResidualBlock, TimeEmbedding
 from radiodiff.models.condition import ConvEncoder, ConvEncoderConfig
 from radiodiff.models.swin import SwinConfig, SwinEncoder, check_condition
+from radiodiff.ranges import MAX_SIDE, check_numbers
 
 __all__ = ["UNet", "UNetConfig"]
 
@@ -87,8 +88,8 @@ class UNetConfig:
 
         Raises:
             ValueError: If the levels of ``multipliers``, both windows and the chosen encoder
-                differ in number, ``width`` is no positive multiple of 8, ``filter_size`` is not
-                positive, heads are missing or not told apart, or a switch has an unknown value.
+                differ in number, ``width`` is no positive multiple of 8, a number lies outside its
+                range, heads are missing or not told apart, or a switch has an unknown value.
         """
         switches = {
             "encoder": ("swin", "conv", *BACKBONE_CHANNELS),
@@ -101,8 +102,12 @@ class UNetConfig:
                 raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
         if self.width < NORM_GROUPS or self.width % NORM_GROUPS:
             raise ValueError(f"width must be a multiple of {NORM_GROUPS}, got {self.width}")
-        if min(self.filter_size) < 1:
-            raise ValueError(f"filter_size must be positive, got {self.filter_size}")
+        sizes = ("latent_channels", "width", "multipliers", "filter_size")
+        windows = ("condition_windows", "feature_windows")
+        check_numbers(self, *sizes, *windows, least=1, most=MAX_SIDE)
+        check_numbers(self, "condition_mix_inputs", least=0, most=MAX_SIDE)
+        check_numbers(self, "fourier_scale", above=0, most=1e6)
+        check_numbers(self, "dropout", least=0, below=1)
         if not self.heads or len(set(self.heads)) < len(self.heads):
             raise ValueError(f"heads must be one or more different names, got {self.heads}")
         if not all(name.isidentifier() for name in self.heads):

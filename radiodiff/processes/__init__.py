@@ -20,6 +20,7 @@ from radiodiff.processes.flow_matching import FlowMatching, Velocity
 from radiodiff.processes.mean_flow import AverageVelocity, MeanFlow
 from radiodiff.processes.regression import Mean, Regression
 from radiodiff.processes.space import Scaling, scale_latents, unscale_latents
+from radiodiff.ranges import check_numbers
 
 __all__ = [
     "PROCESSES",
@@ -83,12 +84,12 @@ class ProcessConfig:
         """Refuse values that have no meaning.
 
         Raises:
-            ValueError: If ``kind`` is unknown, or ``scale_maps`` is below 1.
+            ValueError: If ``kind`` is unknown, or a number lies outside its range.
         """
         if self.kind not in PROCESSES:
             raise ValueError(f"kind must be one of {', '.join(PROCESSES)}, got {self.kind!r}")
-        if self.scale_maps < 1:
-            raise ValueError(f"scale_maps must be at least 1, got {self.scale_maps}")
+        check_numbers(self, "scale", above=0)
+        check_numbers(self, "scale_maps", least=1)
 
     @property
     def chosen(self) -> Process:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from radiodiff.noise import normal, uniform
+from radiodiff.ranges import check_numbers
 
 __all__ = [
     "Answer",
@@ -118,10 +119,10 @@ class TimeLaw:
         """Refuse values that have no meaning.
 
         Raises:
-            ValueError: If ``std`` is not positive or ``kind`` is unknown.
+            ValueError: If a number is not finite, ``std`` is not positive, or ``kind`` is unknown.
         """
-        if self.std <= 0:
-            raise ValueError(f"std must be positive, got {self.std:g}")
+        check_numbers(self, "mean")
+        check_numbers(self, "std", above=0)
         if self.kind not in ("uniform", "logit_normal"):
             raise ValueError(f"kind must be uniform or logit_normal, got {self.kind!r}")
 

@@ -32,6 +32,7 @@ from radiodiff.processes.base import (
     standard_normal,
 )
 from radiodiff.processes.flow_matching import straight_path, straight_step
+from radiodiff.ranges import check_numbers
 
 __all__ = ["AverageVelocity", "MeanFlow"]
 
@@ -79,10 +80,8 @@ class MeanFlow:
         """
         if not 0 <= self.equal_share <= 1:
             raise ValueError(f"equal_share must lie in [0, 1], got {self.equal_share:g}")
-        if self.weight_power < 0:
-            raise ValueError(f"weight_power must not be negative, got {self.weight_power:g}")
-        if self.weight_floor <= 0:
-            raise ValueError(f"weight_floor must be positive, got {self.weight_floor:g}")
+        check_numbers(self, "weight_power", least=0)
+        check_numbers(self, "weight_floor", above=0)
 
     def loss(
         self, network: Network, x_0: Tensor, *, generator: torch.Generator | None = None

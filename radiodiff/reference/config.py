@@ -11,16 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from radiodiff.config import Config, TrainingConfig
 from radiodiff.data import DataConfig, EdgesConfig
+from radiodiff.files import shorten, user_path
 from radiodiff.losses import AutoencoderLossConfig
 from radiodiff.reference.model import read_autoencoder, read_process, read_unet
 from radiodiff.reference.profiles import R24, R25, Profile
 from radiodiff.reference.section import ELSEWHERE, IGNORED, NO_LOSS, UNKNOWN, Section
 from radiodiff.sampler import SamplerConfig
-from radiodiff.settings import ConfigError, apply_override, nearest
+from radiodiff.settings import ConfigError, apply_override, nearest, read_yaml, split_overrides
 
 __all__ = ["ReferenceRun", "read_reference_config"]
 
@@ -99,16 +98,13 @@ def read_reference_config(
         FileNotFoundError: If there is no such file.
         ValueError: If it is not such a configuration, or asks for what is not supported.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
+    values = read_yaml(path)
     try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    try:
-        root = Section(values, "")
-        for item in overrides:
+        root = Section(values or None, "")
+        for item in split_overrides(overrides):
             apply_override(values, item)
         model = root.section("model")
         if not root.section("trainer", required=for_training).values and for_training:
@@ -130,7 +126,7 @@ def read_reference_config(
                 loss.values |= {"perceptual_weight": 0.0}
             run = _autoencoder_run(path, root, model, profile, data_root, perceptual_weights)
     except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {shorten(str(error), 300)}") from error
     if for_training and run.stage == "diffusion" and not run.config.condition_fits:
         raise ConfigError(
             f"{path}: data.name {root.section('data').get('name', 'radio')} gives "
@@ -193,7 +189,7 @@ def _diffusion_run(
         stage="diffusion",
         profile=profile,
         config=config,
-        first_stage_weights=first_stage.optional("ckpt_path", str),
+        first_stage_weights=first_stage.file("ckpt_path"),
         initial_weights=initial,
         initial_unet_only=unet_only,
         pretrained_encoder=not unet.get("without_pretrain", False),
@@ -219,10 +215,10 @@ def _initial_weights(root: Section, model: Section, profile: Profile) -> tuple[s
     """Return the file that a second stage starts from, and whether for its U-Net alone."""
     if profile is R25:
         model.ignore("ckpt_path", "only_model", "ignore_keys")
-        return root.section("finetune", required=False).optional("ckpt_path", str), False
+        return root.section("finetune", required=False).file("ckpt_path"), False
     if model.get("ignore_keys", []):
         raise ValueError("model.ignore_keys must be empty: weights are loaded whole or not")
-    return model.optional("ckpt_path", str), model.get("only_model", False)
+    return model.file("ckpt_path"), model.get("only_model", False)
 
 
 def _autoencoder_run(

@@ -12,6 +12,7 @@ from radiodiff.models import AutoencoderConfig, SwinConfig, UNetConfig
 from radiodiff.processes import ProcessConfig
 from radiodiff.reference.profiles import R24, R25, Profile
 from radiodiff.reference.section import Section
+from radiodiff.settings import resolve
 
 __all__ = [
     "autoencoder_config",
@@ -65,7 +66,7 @@ def read_autoencoder(section: Section) -> AutoencoderConfig:
         latent_channels=latent,
         inner_channels=None if inner == latent else inner,
         width=sizes.need("ch", int),
-        multipliers=tuple(sizes.need("ch_mult", list)),
+        multipliers=sizes.integers("ch_mult"),
         blocks=sizes.need("num_res_blocks", int),
         dropout=sizes.get("dropout", 0.0),
         attention=_ATTENTIONS[attention],
@@ -76,7 +77,7 @@ def read_autoencoder(section: Section) -> AutoencoderConfig:
 
 def _expect_no_attention_between_levels(sizes: Section) -> None:
     """Refuse pairs of sides in ``attn_resolutions``; numbers have no effect."""
-    levels = sizes.values.get("attn_resolutions")
+    levels = resolve(sizes.values.get("attn_resolutions"))
     if isinstance(levels, list) and levels and all(isinstance(side, int) for side in levels):
         # As upstream: each is compared with a pair of sides, which no number equals.
         sizes.ignore("attn_resolutions")
@@ -130,7 +131,7 @@ def read_unet(section: Section, profile: Profile, swin: Mapping[str, Any] | None
         profile.network,
         latent_channels=section.get("channels", 3),
         width=section.need("dim", int),
-        multipliers=tuple(section.get("dim_mults", [1, 2, 4, 4])),
+        multipliers=section.integers("dim_mults", [1, 2, 4, 4]),
         encoder=_ENCODERS[encoder],
         swin=_swin(Section(swin, "swin"), profile) if swin else profile.network.swin,
         condition_mix_inputs=5 if profile is R25 and section.get("DPMCARK", False) else 0,
@@ -155,8 +156,8 @@ def _swin(section: Section, profile: Profile) -> SwinConfig:
     return replace(
         profile.network.swin,
         width=section.need("embed_dim", int),
-        depths=tuple(section.need("depths", list)),
-        heads=tuple(section.need("num_heads", list)),
+        depths=section.integers("depths"),
+        heads=section.integers("num_heads"),
         window=section.pair("window_size", [7, 7])[0],
         mlp_ratio=section.get("mlp_ratio", 4.0),
         classifier_tail=False,

@@ -4,6 +4,7 @@ import functools
 import json
 import logging
 import math
+import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from radiodiff.checkpoint import save_tensors
 from radiodiff.config import Config, load_config, save_config
-from radiodiff.files import rename_folder, sha256, write_atomically
+from radiodiff.files import read_json, rename_folder, sha256, write_atomically
 from radiodiff.losses import LPIPS_CHANNELS
 from radiodiff.models import (
     AutoencoderKL,
@@ -111,25 +112,36 @@ def import_run(
         run.config.network if run.stage == "diffusion" else None,
     )
     config = _with_scale_of_weights(run, weights, checkpoint, config_file)
-    temporary = run_dir.with_name(run_dir.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    save_config(config, temporary / "config.yaml")
-    save_reference_parts(weights, temporary)
+    temporary = run_dir.with_name(f".{run_dir.name}.{secrets.token_hex(4)}.tmp")
+    run = replace(run, config=config)
+    try:
+        _write_run(temporary, run, weights, Path(checkpoint))
+        rename_folder(temporary, run_dir)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return run
+
+
+def _write_run(
+    folder: Path, run: ReferenceRun, weights: ReferenceWeights, checkpoint: Path
+) -> None:
+    """Fill the folder of an imported run."""
+    save_config(run.config, folder / "config.yaml")
+    save_reference_parts(weights, folder)
     if weights.unet is not None:
-        save_tensors(weights.unet, temporary / "diffusion.safetensors")
-        write_scale(temporary, config.process.scale)
-    digest = sha256(Path(checkpoint))
+        save_tensors(weights.unet, folder / "diffusion.safetensors")
+        write_scale(folder, run.config.process.scale)
+    digest = sha256(checkpoint)
     note = {
         "profile": run.profile.name,
-        "file": Path(checkpoint).name,
+        "file": checkpoint.name,
         "sha256": digest,
         "keys": weights.keys,
     }
-    write_atomically(temporary / _NOTE_FILE, json.dumps(note, indent=1))
-    source = f"imported from {Path(checkpoint).name}, sha256 {digest[:16]}"
-    record_session(temporary, 0.0, commit=source)
-    rename_folder(temporary, run_dir)
-    return replace(run, config=config)
+    write_atomically(folder / _NOTE_FILE, json.dumps(note, indent=1))
+    source = f"imported from {checkpoint.name}, sha256 {digest[:16]}"
+    record_session(folder, 0.0, commit=source)
 
 
 def _with_scale_of_weights(
@@ -215,7 +227,7 @@ def export_run(run_dir: Path, path: Path) -> int:
                 "a run of profile R24 or R25 can be exported"
             )
     note = run_dir / _NOTE_FILE
-    keys = tuple(json.loads(note.read_text())["keys"]) if note.is_file() else ()
+    keys = tuple(read_json(note, {"keys": list})["keys"]) if note.is_file() else ()
     state = run_state_dict(run_dir, config, autoencoder, unet, keys=keys)
     save_tensors(state, path)
     return len(state)

@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from radiodiff.files import shorten, user_path
+from radiodiff.settings import Scalar, is_number, parse_yaml, read_scalar, resolve
+
 __all__ = ["ELSEWHERE", "IGNORED", "NO_LOSS", "UNKNOWN", "Section"]
 
 #: Why a key has no effect.
@@ -12,12 +15,20 @@ NO_LOSS = "without effect here, where weights are read and no loss is computed"
 UNKNOWN = "not known to the public code"
 
 
+def _shown(value: Any) -> str:
+    return shorten(repr(resolve(value)))
+
+
 class Section:
     """A mapping of the file that remembers which keys were asked for."""
 
     def __init__(self, values: Any, path: str) -> None:
+        if isinstance(values, Scalar):  # a whole section as an override
+            values = parse_yaml(values, path)
         if not isinstance(values, Mapping):
-            raise ValueError(f"{path or 'the file'} must be a section of keys, got {values!r}")
+            raise ValueError(
+                f"{path or 'the file'} must be a section of keys, got {_shown(values)}"
+            )
         self.values, self.path = values, path
         self.used: set[str] = set()
         self.unused: dict[str, str] = {}
@@ -41,12 +52,24 @@ class Section:
         value = self.values.get(key)
         return None if value is None else self._as(kind, key, value)
 
+    def file(self, key: str) -> str | None:
+        """Return a path, its ``~`` replaced by the home folder, or ``None``."""
+        value = self.optional(key, str)
+        return None if value is None else str(user_path(value))
+
     def pair(self, key: str, default: list[int]) -> tuple[int, int]:
         """Return two integers, rows and columns."""
         value = self.get(key, default)
         if len(value) != 2 or not all(type(side) is int for side in value):
-            raise ValueError(f"{self._full(key)} must be two integers, got {value!r}")
+            raise ValueError(f"{self._full(key)} must be two integers, got {_shown(value)}")
         return value[0], value[1]
+
+    def integers(self, key: str, default: list[int] | None = None) -> tuple[int, ...]:
+        """Return a list of integers; without a default it must be there."""
+        value = self.need(key, list) if default is None else self.get(key, default)
+        if not all(type(entry) is int for entry in value):
+            raise ValueError(f"{self._full(key)} must be integers, got {_shown(value)}")
+        return tuple(value)
 
     def pairs(self, key: str, default: list[list[int]]) -> tuple[tuple[int, int], ...]:
         """Return a list of pairs of integers."""
@@ -56,21 +79,21 @@ class Section:
 
     def _as(self, kind: type, key: str, value: Any) -> Any:
         """Return a value if it is of a kind; PyYAML reads 5e-5 as text."""
-        try:
-            if kind is float and not isinstance(value, bool):
-                return float(value)
-        except (TypeError, ValueError):
-            pass
-        else:
-            if isinstance(value, kind) and (kind is not int or not isinstance(value, bool)):
-                return value
-        raise ValueError(f"{self._full(key)} must be {kind.__name__}, got {value!r}")
+        if isinstance(value, Scalar) and kind is not object:
+            value = read_scalar(kind, value)
+        value = resolve(value)
+        is_bool = isinstance(value, bool)
+        if kind is float and not is_bool and (isinstance(value, int) or is_number(value)):
+            value = float(value)
+        if isinstance(value, kind) and not (is_bool and kind in (int, float)):
+            return value
+        raise ValueError(f"{self._full(key)} must be {kind.__name__}, got {_shown(value)}")
 
     def expect(self, key: str, only: Any, why: str) -> None:
         """Refuse another value than the one that is supported; absent is fine."""
         value = self.optional(key, object)
         if value is not None and value != only:
-            raise ValueError(f"{self._full(key)} must be {only!r}: {why}; got {value!r}")
+            raise ValueError(f"{self._full(key)} must be {only!r}: {why}; got {_shown(value)}")
 
     def section(self, key: str, *, required: bool = True) -> "Section":
         """Return a nested section."""

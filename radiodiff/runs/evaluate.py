@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from radiodiff.config import Config, EvaluateConfig
 from radiodiff.data import RadioMapSeer, path_gain_db, split_overlap, transmitter_cell
 from radiodiff.data.open import make_dataset
@@ -25,6 +23,7 @@ from radiodiff.provenance import made_by
 from radiodiff.runs.sessions import seconds_of_run, trained_at
 from radiodiff.scene import stack_scenes
 from radiodiff.scoring import PROTOCOLS, check_protocols, evaluate
+from radiodiff.settings import read_yaml, resolve
 from radiodiff.workers import need_one_process
 
 __all__ = ["BASELINES", "evaluate_run"]
@@ -95,7 +94,7 @@ def evaluate_run(
         "trained_at": trained_at(run_dir),
         "data": _describe(training, held_out),
         "wall_time_s": _wall_time_s(run_dir, evaluation=time.monotonic() - began),
-        "config": yaml.safe_load((run_dir / "config.yaml").read_text()),
+        "config": resolve(read_yaml(run_dir / "config.yaml")),
         **({"leak": leak} if leak else {}),
     }
     write_atomically(results_dir / "metrics.json", json.dumps(result, indent=1) + "\n")
@@ -169,7 +168,7 @@ def _write_figure(
 def _describe(training: RadioMapSeer, held_out: RadioMapSeer) -> dict[str, Any]:
     """Say what the numbers were computed on."""
     manifest = training.root / "dataset.json"
-    described = json.loads(manifest.read_text()) if manifest.is_file() else {}
+    described = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
     cities = {row["id"]: row["city"] for row in described.pop("maps", [])}
     return {
         "source": "simulated" if described else "RadioMapSeer",

@@ -94,7 +94,7 @@ def _claim_folder(
         **{name: getattr(settings, name) for name in ("seed", "shared_noise")},
     }
     note = out_dir / "sample.json"
-    if note.is_file() and json.loads(note.read_text()) != drawn_from:
+    if note.is_file() and json.loads(note.read_text(encoding="utf-8")) != drawn_from:
         raise ValueError(f"{out_dir} holds pictures of other weights or settings: name another")
     write_atomically(note, json.dumps(drawn_from, indent=1) + "\n")
 

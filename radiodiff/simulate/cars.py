@@ -11,11 +11,11 @@ Compiled code is cached per file, see `radiodiff.simulate.grid`.
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import shapely
 from shapely import Polygon
 
+from radiodiff.simulate.compiled import njit
 from radiodiff.simulate.grid import first_cell, length_inside
 
 __all__ = ["CAR_DB_PER_M", "CAR_SIZE_M", "car_loss_db", "place_cars"]
@@ -126,7 +126,7 @@ def _park(
 _UNIT_SQUARE = ((-1, -1), (1, -1), (1, 1), (-1, 1))
 
 
-@numba.njit(cache=True)
+@njit
 def car_loss_db(
     car_mask: np.ndarray,
     cell_size_m: float,

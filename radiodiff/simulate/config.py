@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from radiodiff.ranges import MAX_SIDE, MAX_WORKERS, check_numbers, check_seed
 from radiodiff.simulate.dataset import Variant
 
 __all__ = ["SimulateConfig"]
@@ -25,3 +26,17 @@ class SimulateConfig:
     """Processes; the result does not depend on it."""
     variants: tuple[Variant, ...] = ("DPM",)
     """Which maps to make: propagation models without and with cars."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that have no meaning.
+
+        Raises:
+            ValueError: If a number lies outside its range, or no variant is named.
+        """
+        check_numbers(self, "maps", "transmitters", least=1)
+        check_numbers(self, "size", least=16, most=MAX_SIDE)
+        check_numbers(self, "cell_size_m", above=0)
+        check_numbers(self, "workers", least=1, most=MAX_WORKERS)
+        check_seed(self)
+        if not self.variants:
+            raise ValueError("variants must name at least one, got none")

@@ -8,9 +8,9 @@ cell centres, or in a fan of rays over further walls. Compiled code is cached pe
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from radiodiff.simulate.compiled import njit
 from radiodiff.simulate.rays import (
     MIN_PATH_M,
     Load,
@@ -63,7 +63,7 @@ class Wave(NamedTuple):
     """Reflection coefficient of the lit face at this angle."""
 
 
-@numba.njit(cache=True)
+@njit
 def diffract(
     scene: RayScene,
     wedges: Wedges,
@@ -103,7 +103,7 @@ def diffract(
         begin = end
 
 
-@numba.njit(cache=True)
+@njit
 def waves_at_corners(
     scene: RayScene, wedges: Wedges, source: np.ndarray, hits: np.ndarray
 ) -> list[Wave]:
@@ -150,7 +150,7 @@ def waves_at_corners(
     return [waves[k] for k in np.argsort(order, kind="mergesort")]
 
 
-@numba.njit(cache=True)
+@njit
 def _add_waves(
     scene: RayScene,
     wedges: Wedges,
@@ -181,7 +181,7 @@ def _add_waves(
             _add_wave(scene, wedges, source, walls, image, target, corner, waves)
 
 
-@numba.njit(cache=True)
+@njit
 def _add_wave(
     scene: RayScene,
     wedges: Wedges,
@@ -218,7 +218,7 @@ def _add_wave(
     waves.append(Wave(corner, face, len(walls), halves, before, share, near))
 
 
-@numba.njit(cache=True)
+@njit
 def _bend_to_cells(
     scene: RayScene, wedges: Wedges, waves: list[Wave], spans: np.ndarray, power: np.ndarray
 ) -> None:
@@ -249,7 +249,7 @@ def _bend_to_cells(
             power[row, col] += total * transmitted_share(scene, px, py, x, y)
 
 
-@numba.njit(cache=True)
+@njit
 def _bent(shape: Opening, wave: Wave, target: Angle, behind: float, far: complex) -> float:
     """Return the power of a bent wave times its distance from the corner [1/m]; 0 if not in shadow.
 
@@ -264,7 +264,7 @@ def _bent(shape: Opening, wave: Wave, target: Angle, behind: float, far: complex
     return wave.share * gain / (before * max(MIN_PATH_M, total))
 
 
-@numba.njit(cache=True)
+@njit
 def _bend_to_walls(
     scene: RayScene,
     wedges: Wedges,
@@ -297,7 +297,7 @@ def _bend_to_walls(
         follow_ray(scene, begin, width, TIP_M, NODES_M, inverse[:pieces], cell_sums, hits)
 
 
-@numba.njit(cache=True)
+@njit
 def _invert_densities(
     shape: Opening, waves: list[Wave], target: Angle, far: complex, inverse: np.ndarray
 ) -> int:

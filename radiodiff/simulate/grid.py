@@ -12,8 +12,9 @@ does it by itself.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
+
+from radiodiff.simulate.compiled import njit
 
 __all__ = [
     "Walk",
@@ -66,7 +67,7 @@ class WallGrid(NamedTuple):
     """Side of a cell [m]."""
 
 
-@numba.njit(cache=True)
+@njit
 def first_cell(x: float, y: float, ux: float, uy: float, cell_size_m: float) -> Walk:
     """Return the begin of a walk from a point [m] along a unit vector.
 
@@ -89,7 +90,7 @@ def first_cell(x: float, y: float, ux: float, uy: float, cell_size_m: float) -> 
     return Walk(col, up, next_x, next_y, step_x, step_y, turn_x, turn_y)
 
 
-@numba.njit(cache=True)
+@njit
 def next_cell(walk: Walk) -> Walk:
     """Return the walk one cell farther on; through a corner it goes by way of the next row."""
     col, up, next_x, next_y, step_x, step_y, turn_x, turn_y = walk
@@ -102,7 +103,7 @@ def next_cell(walk: Walk) -> Walk:
     return Walk(col, up, next_x, next_y, step_x, step_y, turn_x, turn_y)
 
 
-@numba.njit(cache=True)
+@njit
 def length_inside(mask: np.ndarray, walk: Walk, length: float, enough: float) -> float:
     """Return how much of a line lies in marked cells; what lies outside the raster does not.
 
@@ -123,7 +124,7 @@ def length_inside(mask: np.ndarray, walk: Walk, length: float, enough: float) ->
     return inside
 
 
-@numba.njit(cache=True)
+@njit
 def meet_wall(
     walls: np.ndarray, wall: int, x: float, y: float, ux: float, uy: float
 ) -> tuple[float, float]:
@@ -153,7 +154,7 @@ def wall_grid(walls: np.ndarray, size: int, cell_size_m: float) -> WallGrid:
     return WallGrid(walls, *_walls_of_cells(walls, size, cell_size_m), size, cell_size_m)
 
 
-@numba.njit(cache=True)
+@njit
 def _walls_of_cells(
     walls: np.ndarray, size: int, cell_size_m: float
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -11,9 +11,9 @@ whole numbers: results are the same both ways and for turned or mirrored rasters
 Compiled code is cached per file, see `radiodiff.simulate.grid`.
 """
 
-import numba
 import numpy as np
 
+from radiodiff.simulate.compiled import njit
 from radiodiff.simulate.grid import Walk, length_inside
 
 __all__ = ["occlusion_m", "raster_line_of_sight"]
@@ -91,7 +91,7 @@ def _checked(
     return np.array(building_mask, order="C"), row, col
 
 
-@numba.njit(cache=True)
+@njit
 def _lengths_inside(
     building_mask: np.ndarray, from_row: int, from_col: int, enough: float
 ) -> np.ndarray:

@@ -116,7 +116,7 @@ def dataset_outlines(root: Path, map_id: int) -> Sequence[Polygon]:
     manifest = Path(root) / "dataset.json"
     if not manifest.is_file():
         return read_outlines(path)
-    cell_size_m = json.loads(manifest.read_text())["parameters"]["cell_size_m"]
+    cell_size_m = json.loads(manifest.read_text(encoding="utf-8"))["parameters"]["cell_size_m"]
     return read_outlines(path, cell_size_m=cell_size_m, shift_cells=0.0, has_courtyards=True)
 
 
@@ -160,7 +160,7 @@ def clear_round(building_mask: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
 def _read_list(path: Path) -> list[Any]:
     """Return the list a JSON file holds."""
     try:
-        content = json.loads(Path(path).read_text())
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read {path}: {error}; fetch or make it again") from error
     if not isinstance(content, list):

@@ -38,12 +38,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numba
 import numpy as np
 from scipy.constants import epsilon_0 as VACUUM_F_PER_M
 from shapely import Polygon
 
 from radiodiff.simulate.cars import CAR_DB_PER_M
+from radiodiff.simulate.compiled import njit
 from radiodiff.simulate.diffraction import diffract
 from radiodiff.simulate.grid import wall_grid
 from radiodiff.simulate.rays import (
@@ -213,7 +213,7 @@ def _open_share(walls: np.ndarray, size: int, cell_size_m: float) -> np.ndarray:
     return np.maximum(1 - built_m2 / cell_size_m**2, MIN_OPEN_SHARE)
 
 
-@numba.njit(cache=True)
+@njit
 def _direct(scene: RayScene, walls: np.ndarray, source: np.ndarray) -> np.ndarray:
     """Return the power of the direct path at the cell centres, ``1 / L^2``, shape as the map."""
     size, cell_size_m = scene.grid.size, scene.grid.cell_size_m
@@ -229,7 +229,7 @@ def _direct(scene: RayScene, walls: np.ndarray, source: np.ndarray) -> np.ndarra
     return power
 
 
-@numba.njit(cache=True)
+@njit
 def _shoot(
     scene: RayScene, source: np.ndarray, rays: int, reflections: int
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -6,11 +6,11 @@ round corners. Compiled code is cached per file, see `radiodiff.simulate.grid`.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from scipy.constants import c as LIGHT_M_PER_S
 
 from radiodiff.simulate.cars import car_loss_db
+from radiodiff.simulate.compiled import njit
 from radiodiff.simulate.grid import WallGrid, first_cell, meet_wall, next_cell
 from radiodiff.units import CARRIER_HZ
 
@@ -76,7 +76,7 @@ class Load(NamedTuple):
     """Density that a path brings, inverted, at these lengths; linear between them."""
 
 
-@numba.njit(cache=True)
+@njit
 def transmitted_share(scene: RayScene, x0: float, y0: float, x1: float, y1: float) -> float:
     """Return the share of power that cars leave to a straight path [1]."""
     if len(scene.cars) == 0:
@@ -85,7 +85,7 @@ def transmitted_share(scene: RayScene, x0: float, y0: float, x1: float, y1: floa
     return 10 ** (-loss_db / 10)
 
 
-@numba.njit(cache=True)
+@njit
 def follow_piece(
     scene: RayScene, ray: Ray, reach: float, cell_sums: np.ndarray, load: Load
 ) -> tuple[float, int, float]:
@@ -144,7 +144,7 @@ def follow_piece(
     return at, -1, transmitted
 
 
-@numba.njit(cache=True)
+@njit
 def follow_ray(
     scene: RayScene,
     ray: Ray,
@@ -181,7 +181,7 @@ def follow_ray(
         travelled += length
 
 
-@numba.njit(cache=True)
+@njit
 def reflection(sine: float, permittivity: complex, is_vertical: bool) -> complex:
     """Return Fresnel's reflection coefficient of a wall (eq. ``fresnel``).
 
@@ -196,7 +196,7 @@ def reflection(sine: float, permittivity: complex, is_vertical: bool) -> complex
     return (permittivity * sine - root) / (permittivity * sine + root)
 
 
-@numba.njit(cache=True)
+@njit
 def reflect(scene: RayScene, ray: Ray, length: float, wall: int) -> tuple[Ray, float]:
     """Return the ray behind its reflection by a wall, and the reflectance of power [1]."""
     walls = scene.grid.walls
@@ -210,7 +210,7 @@ def reflect(scene: RayScene, ray: Ray, length: float, wall: int) -> tuple[Ray, f
     return ahead, reflectance
 
 
-@numba.njit(cache=True)
+@njit
 def mirror(walls: np.ndarray, wall: int, x: float, y: float) -> tuple[float, float]:
     """Return the image of a point [m] behind a wall."""
     dx, dy = walls[wall, 2] - walls[wall, 0], walls[wall, 3] - walls[wall, 1]

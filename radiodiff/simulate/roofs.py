@@ -15,9 +15,9 @@ bends are searched among the wall points found. Compiled code is cached per file
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from radiodiff.simulate.compiled import njit
 from radiodiff.simulate.grid import WallGrid, first_cell, meet_wall, next_cell, wall_grid
 
 __all__ = ["RoofEdges", "RoofLosses", "Roofs", "find_roofs", "improve_over_roofs", "roof_edges"]
@@ -92,7 +92,7 @@ def find_roofs(walls: np.ndarray, building_mask: np.ndarray, cell_size_m: float)
     return Roofs(grid, building_mask, cells, centers, roof_edges(grid, centers))
 
 
-@numba.njit(cache=True)
+@njit
 def _cast(grid: WallGrid, x: float, y: float, cos: float, sin: float) -> tuple[int, float]:
     """Return the first wall that a ray meets and its distance [m], or -1 and infinity."""
     size = grid.size
@@ -111,7 +111,7 @@ def _cast(grid: WallGrid, x: float, y: float, cos: float, sin: float) -> tuple[i
     return found, nearest
 
 
-@numba.njit(cache=True)
+@njit
 def _look(grid: WallGrid, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the first wall met from each point in each direction, and its distance [m]."""
     found = np.empty((len(points), DIRECTIONS), np.int32)
@@ -138,7 +138,7 @@ def roof_edges(grid: WallGrid, points: np.ndarray) -> RoofEdges:
     return RoofEdges(found, distances, np.argsort(key, axis=1, kind="stable").astype(np.uint8))
 
 
-@numba.njit(cache=True)
+@njit
 def improve_over_roofs(
     loss_db: np.ndarray,
     roofs: Roofs,
@@ -191,7 +191,7 @@ def improve_over_roofs(
     return improved
 
 
-@numba.njit(cache=True)
+@njit
 def _bends(
     point: np.ndarray,
     row: int,
@@ -229,7 +229,7 @@ def _bends(
     return count
 
 
-@numba.njit(cache=True)
+@njit
 def _best_turn(
     best: float,
     least_db: float,
@@ -274,7 +274,7 @@ def _best_turn(
         best = min(best, loss + street_db * max(0, streets - 1))
 
 
-@numba.njit(cache=True)
+@njit
 def _without_streets(
     best: float,
     least_db: float,
@@ -322,7 +322,7 @@ def _without_streets(
     return bare_db
 
 
-@numba.njit(cache=True)
+@njit
 def _streets_between(
     building_mask: np.ndarray,
     cell_size_m: float,

@@ -8,10 +8,10 @@ cached per file, see `radiodiff.simulate.grid`.
 import heapq
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from radiodiff.simulate.cars import CAR_DB_PER_M, car_loss_db
+from radiodiff.simulate.compiled import njit
 from radiodiff.simulate.visibility import (
     CORNER_OFFSET_M,
     Corners,
@@ -125,7 +125,7 @@ def find_streets(walls: np.ndarray, corners: Corners, size: int, cell_size_m: fl
     return Streets(walls, corners, *edges, seen, size, cell_size_m)
 
 
-@numba.njit(cache=True)
+@njit
 def _wraps(backward: np.ndarray, forward: np.ndarray, side: int, x: float, y: float) -> bool:
     """Return whether a line (x, y) [m] from or to a corner has its building on the given side.
 
@@ -137,7 +137,7 @@ def _wraps(backward: np.ndarray, forward: np.ndarray, side: int, x: float, y: fl
     return side * to_backward >= -SLACK_M and side * to_forward >= -SLACK_M
 
 
-@numba.njit(cache=True)
+@njit
 def _side(corners: Corners, corner: int, x: float, y: float) -> int:
     """Return the side of the building (`_wraps`) or 0 if the line runs into the building."""
     backward, forward = corners.backward[corner], corners.forward[corner]
@@ -148,7 +148,7 @@ def _side(corners: Corners, corner: int, x: float, y: float) -> int:
     return 0
 
 
-@numba.njit(cache=True)
+@njit
 def _corner_edges(walls: np.ndarray, corners: Corners) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return ``first_edge``, ``targets`` and ``sides`` of `Streets`."""
     points = corners.points
@@ -179,7 +179,7 @@ def _corner_edges(walls: np.ndarray, corners: Corners) -> tuple[np.ndarray, np.n
     return first_edge, targets[:used].copy(), sides[:used].copy()
 
 
-@numba.njit(cache=True)
+@njit
 def lose_in_cars(streets: Streets, cars: np.ndarray) -> LossInCars:
     """Return what is lost in cars on the way between corners and from corners to cells.
 
@@ -207,7 +207,7 @@ def lose_in_cars(streets: Streets, cars: np.ndarray) -> LossInCars:
     return LossInCars(cars, edge_db, first_cell, cell_db)
 
 
-@numba.njit(cache=True)
+@njit
 def trace_streets(
     streets: Streets, in_cars: LossInCars, source: np.ndarray, losses: BendLosses
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -264,7 +264,7 @@ def trace_streets(
     return best, bends
 
 
-@numba.njit(cache=True)
+@njit
 def _first_arrivals(
     streets: Streets,
     in_cars: LossInCars,
@@ -294,7 +294,7 @@ def _first_arrivals(
 
 
 # Inlined: to hand over so many arrays at every arrival costs a twentieth of the search.
-@numba.njit(cache=True, inline="always")
+@njit(inline="always")
 def _pass_to_cells(
     streets: Streets,
     in_cars: LossInCars,
@@ -346,7 +346,7 @@ def _pass_to_cells(
     worst[c] = worst_here
 
 
-@numba.njit(cache=True, inline="always")
+@njit(inline="always")
 def _pass_to_corners(
     streets: Streets,
     in_cars: LossInCars,

@@ -15,12 +15,13 @@ depend on how many are made at the same time. Compiled code is cached per file, 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import shapely
 from shapely import Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
+
+from radiodiff.simulate.compiled import njit
 
 __all__ = [
     "CORNER_OFFSET_M",
@@ -153,7 +154,7 @@ def line_of_sight_mask(
     return seen
 
 
-@numba.njit(cache=True)
+@njit
 def nearest_walls(walls: np.ndarray, x: float, y: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the sectors round a point and the wall that bounds each.
 
@@ -221,7 +222,7 @@ def nearest_walls(walls: np.ndarray, x: float, y: float) -> tuple[np.ndarray, np
     return angles[:used].copy(), sectors[:used].copy()
 
 
-@numba.njit(cache=True)
+@njit
 def _nearest_along(
     walls: np.ndarray,
     facing: np.ndarray,
@@ -262,7 +263,7 @@ def _nearest_along(
     return nearest
 
 
-@numba.njit(cache=True)
+@njit
 def is_visible(
     walls: np.ndarray,
     angles: np.ndarray,
@@ -286,7 +287,7 @@ def is_visible(
     return dx * (point[1] - walls[w, 1]) - dy * (point[0] - walls[w, 0]) <= 0
 
 
-@numba.njit(cache=True)
+@njit
 def visible_spans(
     walls: np.ndarray, sectors: np.ndarray, source: np.ndarray, size: int, cell_size_m: float
 ) -> np.ndarray:
@@ -344,7 +345,7 @@ def visible_spans(
     return spans[:used].copy()
 
 
-@numba.njit(cache=True)
+@njit
 def _widen(
     left: float, right: float, y: float, x0: float, y0: float, y1: float, dx: float, dy: float
 ) -> tuple[float, float]:
@@ -358,7 +359,7 @@ def _widen(
     return left, right
 
 
-@numba.njit(cache=True)
+@njit
 def corner_spans(
     walls: np.ndarray, points: np.ndarray, size: int, cell_size_m: float
 ) -> CornerSpans:

@@ -10,11 +10,11 @@ Compiled code is cached per file, see `radiodiff.simulate.grid`.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import scipy.special
 import shapely
 
+from radiodiff.simulate.compiled import njit
 from radiodiff.simulate.rays import WAVELENGTH_M
 from radiodiff.simulate.visibility import CORNER_OFFSET_M, find_corners
 
@@ -89,7 +89,7 @@ def find_wedges(geometry: shapely.MultiPolygon, extent_m: float, min_turn_rad: f
     )
 
 
-@numba.njit(cache=True)
+@njit
 def lit_face(wedges: Wedges, corner: int, x: float, y: float) -> tuple[int, float]:
     """Return which face of a corner a source lights, and its angle from that face [rad].
 
@@ -105,7 +105,7 @@ def lit_face(wedges: Wedges, corner: int, x: float, y: float) -> tuple[int, floa
     return -1, 0.0
 
 
-@numba.njit(cache=True)
+@njit
 def angle_at(wedges: Wedges, corner: int, face: int, x: float, y: float) -> float:
     """Return the angle of a point [m] at a corner, from a face into the open [rad], 0 to 2 pi."""
     x, y = x - wedges.tips[corner, 0], y - wedges.tips[corner, 1]
@@ -128,7 +128,7 @@ _ROOTS = np.arange(4 * _ROOTS_PER_UNIT + 2) / _ROOTS_PER_UNIT
 _TRANSITION = _transition_table()
 
 
-@numba.njit(cache=True)
+@njit
 def _transition(root: float) -> complex:
     """Return the transition function of a square (Kouyoumjian and Pathak 1974, eq. 26)."""
     if root >= 4:
@@ -139,21 +139,21 @@ def _transition(root: float) -> complex:
     return _TRANSITION[k] + (position - k) * (_TRANSITION[k + 1] - _TRANSITION[k])
 
 
-@numba.njit(cache=True)
+@njit
 def opening(open_rad: float) -> Opening:
     """Return the open angle of a wedge [rad] with its functions."""
     edge = np.pi / 2 * np.pi / open_rad
     return Opening(open_rad, np.cos(open_rad), np.sin(open_rad), np.cos(edge), np.sin(edge))
 
 
-@numba.njit(cache=True)
+@njit
 def halved(rad: float, open_rad: float) -> Angle:
     """Return an angle at a corner [rad] with its functions, for an open angle [rad]."""
     scaled = rad / 2 * np.pi / open_rad
     return Angle(rad, np.cos(rad / 2), np.sin(rad / 2), np.cos(scaled), np.sin(scaled))
 
 
-@numba.njit(cache=True)
+@njit
 def wedge_gain(
     shape: Opening,
     source: Angle,

@@ -48,7 +48,7 @@ window.close_widget = widget.render({ model, el: document.querySelector("main") 
 @contextmanager
 def opening(browser, file, html):
     """Open a page as wide as a phone, which must ask for nothing but itself."""
-    file.write_text(f"<!doctype html><meta charset='utf-8'><body>{html}</body>")
+    file.write_text(f"<!doctype html><meta charset='utf-8'><body>{html}</body>", encoding="utf-8")
     page = browser.new_page(viewport={"width": 390, "height": 844})
     requests, errors = [], []
     page.on("request", lambda request: requests.append(request.url))

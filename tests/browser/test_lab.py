@@ -71,7 +71,7 @@ def server(project, tmp_path_factory) -> Iterator[str]:
     command += ["--LabApp.expose_app_in_browser=True", f"--LabApp.app_settings_dir={ROOT}/.binder"]
     command += [f"--LabApp.workspaces_dir={own}", f"--LabApp.user_settings_dir={own}"]
     log = own / "server.log"
-    with log.open("w") as output:
+    with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     address = f"http://127.0.0.1:{port}"
     try:
@@ -96,7 +96,7 @@ def wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
                 return
         except (URLError, OSError):
             time.sleep(0.2)
-    pytest.fail(f"JupyterLab does not answer:\n{log.read_text()[-3000:]}")
+    pytest.fail(f"JupyterLab does not answer:\n{log.read_text(encoding='utf-8')[-3000:]}")
 
 
 @pytest.fixture

@@ -43,8 +43,10 @@ def project(tmp_path) -> Path:
     shutil.copy2(ROOT / "book" / "references.bib", tmp_path / "book")
     for name in ("notebooks", "configs", "results"):
         (tmp_path / name).mkdir()
-    (tmp_path / "book" / "_toc.yml").write_text("format: jb-book\nroot: notebooks/value.md\n")
-    (tmp_path / "notebooks" / "value.md").write_text(CHAPTER)
+    (tmp_path / "book" / "_toc.yml").write_text(
+        "format: jb-book\nroot: notebooks/value.md\n", encoding="utf-8"
+    )
+    (tmp_path / "notebooks" / "value.md").write_text(CHAPTER, encoding="utf-8")
     (tmp_path / ".stamp").touch()  # "installed": newer than what it is made from
     return tmp_path
 
@@ -56,17 +58,19 @@ def make_book(project: Path) -> str:
     for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # of the `make` that runs this test
         environment.pop(name, None)
     done = subprocess.run(
-        command, cwd=project, env=environment, capture_output=True, text=True, check=False
+        command, cwd=project, env=environment, capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    html = (project / "_build" / "html" / "notebooks" / "value.html").read_text()
+    html = (project / "_build" / "html" / "notebooks" / "value.html").read_text(encoding="utf-8")
     return re.search(r"the floor lies at (\S+) dB\n", html)[1]
 
 
 def test_changed_package_changes_the_page(project):
     assert make_book(project) == "-147"
     units = project / "radiodiff" / "units.py"
-    source = units.read_text()
+    source = units.read_text(encoding="utf-8")
     assert re.search(r"^FLOOR_DB = -147", source, re.MULTILINE), "name another constant here"
-    units.write_text(re.sub(r"^FLOOR_DB = -147", "FLOOR_DB = -148", source, flags=re.MULTILINE))
+    units.write_text(
+        re.sub(r"^FLOOR_DB = -147", "FLOOR_DB = -148", source, flags=re.MULTILINE), encoding="utf-8"
+    )
     assert make_book(project) == "-148"

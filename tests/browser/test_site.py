@@ -255,7 +255,7 @@ def test_package_page_documents_every_public_name(module):
 
 def test_buttons_open_the_notebook():
     """Binder and Colab get the .ipynb of each chapter; pages of prose have no such buttons."""
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     repository, branch = config["repository"]["url"], config["repository"]["branch"]
     owner = urlsplit(repository).path.strip("/")
     for page in PAGES:

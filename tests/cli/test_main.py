@@ -75,7 +75,7 @@ def test_help_and_version_start_without_torch():
         "print(json.dumps(rows))\n"
     )
     command = [sys.executable, "-c", script]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
     expected = [[word, 0, "usage:" if word != ["--version"] else "radiod"] for word in words]
     assert json.loads(done.stdout) == expected

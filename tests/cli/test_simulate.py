@@ -15,21 +15,24 @@ CITY = {
 @pytest.fixture
 def city(tmp_path):
     for name, content in CITY.items():
-        (tmp_path / name).write_text(json.dumps(content))
+        (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
     paths = (tmp_path / "7.json", tmp_path / "antennas.json")
     return ["--outlines", str(paths[0]), "--antennas", str(paths[1]), "--size", "64"]
 
 
 def test_dataset_by_file_is_the_dataset_by_options(tmp_path, capsys):
     (tmp_path / "tiny.yaml").write_text(
-        "maps: 1\ntransmitters: 1\nsize: 32\ncell_size_m: 4.0\nworkers: 1\nvariants: [DPM, IRT2]\n"
+        "maps: 1\ntransmitters: 1\nsize: 32\ncell_size_m: 4.0\nworkers: 1\nvariants: [DPM, IRT2]\n",
+        encoding="utf-8",
     )
     by_file, by_options = tmp_path / "a", tmp_path / "b"
     assert main(["simulate", "--config", str(tmp_path / "tiny.yaml"), "--out", str(by_file)]) == 0
     words = "--maps 1 --transmitters 1 --size 32 --cell 4 --variants DPM,IRT2"
     assert main(["simulate", *words.split(), "--out", str(by_options)]) == 0
-    assert (by_file / "SHA256SUMS").read_text() == (by_options / "SHA256SUMS").read_text()
-    assert len(json.loads((by_file / "dataset.json").read_text())["commit"]) >= 7
+    assert (by_file / "SHA256SUMS").read_text(encoding="utf-8") == (
+        by_options / "SHA256SUMS"
+    ).read_text(encoding="utf-8")
+    assert len(json.loads((by_file / "dataset.json").read_text(encoding="utf-8"))["commit"]) >= 7
     assert main(["data", "verify", str(by_file)]) == 0
     assert capsys.readouterr().out.splitlines()[2].startswith("sound")
 

@@ -25,7 +25,7 @@ def test_train_then_evaluate(command, tmp_path, capsys):
     assert "distance law" in printed.out
     assert str(tmp_path / "results" / "metrics.json") in printed.out
     assert "parameters: autoencoder 291,101, U-Net 1,065,758, total 1,356,859" in printed.err
-    stored = json.loads((tmp_path / "results" / "metrics.json").read_text())
+    stored = json.loads((tmp_path / "results" / "metrics.json").read_text(encoding="utf-8"))
     assert {
         "trained_at",
         "protocols",
@@ -73,7 +73,13 @@ def test_two_processes_train_a_whole_run(tiny, tmp_path):
     command += ["train", "--config", "smoke", "--run-dir", str(tmp_path / "run"), *overrides(tiny)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300
+        command,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "4 steps of 4 maps on 2 x cpu" in done.stderr

@@ -52,7 +52,7 @@ def test_damaged_and_foreign_files_are_made_again(gray, tmp_path):
 
 
 def test_where_nothing_can_be_written_maps_stay_in_memory(gray, tmp_path, monkeypatch, caplog):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     cache = ChannelCache(tmp_path / "file" / "k2")  # no folder can be made here
     expected = k2_map(gray, CELL)
     calls = []

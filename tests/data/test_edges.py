@@ -120,7 +120,7 @@ def test_bad_input_is_named(root, tmp_path):
         EdgeDataset(root, EdgesConfig(crops=0))
     with pytest.raises(IndexError):
         EdgeDataset(root, EdgesConfig(crop_size=(8, 8), crops=2))[6]
-    (root / "image/set0/0.png").write_text("no picture")
+    (root / "image/set0/0.png").write_text("no picture", encoding="utf-8")
     with pytest.raises(DatasetError, match=r"cannot read .*0\.png"):
         EdgeDataset(root, EdgesConfig(crop_size=(8, 8)))[0]
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(root / "image/set0/0.png")

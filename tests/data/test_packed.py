@@ -145,10 +145,13 @@ def change(root, kind):
     elif kind == "array gone":
         (root / "packed/gain/DPM.npy").unlink()
     elif kind == "index cut off":
-        (root / "packed/gain/DPM.json").write_text('{"format": 1')
+        (root / "packed/gain/DPM.json").write_text('{"format": 1', encoding="utf-8")
     elif kind == "another format":
         index = root / "packed/gain/DPM.json"
-        index.write_text(json.dumps(json.loads(index.read_text()) | {"format": 0}))
+        index.write_text(
+            json.dumps(json.loads(index.read_text(encoding="utf-8")) | {"format": 0}),
+            encoding="utf-8",
+        )
 
 
 KINDS = ["rewritten", "touched", "added", "removed", "renamed"]
@@ -225,18 +228,18 @@ def test_killed_packing_is_completed(tmp_path, monkeypatch):
         "    packed.SHARD = 1\n"
         f"    packed.pack_dataset(Path({str(root)!r}), folders=['gain/DPM'], workers=2)\n"
     )
-    (tmp_path / "run.py").write_text(script)
+    (tmp_path / "run.py").write_text(script, encoding="utf-8")
     process = subprocess.Popen([sys.executable, tmp_path / "run.py"], cwd=ROOT)
     journal = root / "packed/gain/.DPM.journal"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if journal.exists() and journal.read_text().count("end\n") >= 3:
+        if journal.exists() and journal.read_text(encoding="utf-8").count("end\n") >= 3:
             break
         time.sleep(0.001)
     process.kill()
     process.wait()
     time.sleep(0.5)
-    finished = journal.read_text().count("end\n")
+    finished = journal.read_text(encoding="utf-8").count("end\n")
     assert 3 <= finished < 180
     assert PackedImages.open(root, "gain/DPM") is None
 
@@ -252,7 +255,7 @@ def test_killed_packing_is_completed(tmp_path, monkeypatch):
 def test_what_a_killed_writer_left_goes(dataset_root):
     out = pack_dataset(dataset_root)
     for name in ("DPM.json", "DPM.journal"):
-        (out / f"gain/.{name}.0a1b2c3d.tmp").write_text("half")
+        (out / f"gain/.{name}.0a1b2c3d.tmp").write_text("half", encoding="utf-8")
     (out / "gain/DPM.json").unlink()
     pack_dataset(dataset_root)
     assert PackedImages.open(dataset_root, "gain/DPM") is not None

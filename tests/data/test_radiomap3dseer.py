@@ -84,11 +84,16 @@ def test_real_radiomap3dseer():
     assert sample.radio_map.shape == (1, 256, 256)
     heights = building_height_m(np.rint(255 * sample.condition[0].numpy()).astype(int))
     listed = np.unique(
-        [height for _, (height,) in json.loads((REAL / "polygon/buildings/0.json").read_text())]
+        [
+            height
+            for _, (height,) in json.loads(
+                (REAL / "polygon/buildings/0.json").read_text(encoding="utf-8")
+            )
+        ]
     )
     drawn = np.unique(heights[heights > 0])
     assert abs(drawn[:, None] - listed[None]).min(1).max() <= 13.2 / 255
-    x, y, antenna_m = json.loads((REAL / "antenna/0.json").read_text())[0]
+    x, y, antenna_m = json.loads((REAL / "antenna/0.json").read_text(encoding="utf-8"))[0]
     row, col = divmod(int(sample.condition[1].argmax()), 256)
     assert (row, col) == (255 - y, x)
     assert heights[row, col] == pytest.approx(antenna_m - 3, abs=13.2 / 255)

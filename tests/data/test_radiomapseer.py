@@ -52,7 +52,7 @@ def test_antenna_image_serves_where_there_is_no_list(dataset_root):
 def test_missing_gain_of_a_simulated_dataset_is_named(dataset_root):
     rows = [{"id": m, "split": "train"} for m in TRAIN_MAPS]
     manifest = {"maps": rows, "parameters": {"transmitters": 3}}
-    (dataset_root / "dataset.json").write_text(json.dumps(manifest))
+    (dataset_root / "dataset.json").write_text(json.dumps(manifest), encoding="utf-8")
     assert len(RadioMapSeer(dataset_root, "train")) == 6
     (dataset_root / "gain/DPM/501_1.png").unlink()
     with pytest.raises(DatasetError, match=r"lacks 1 maps, first 501_1\.png"):
@@ -91,7 +91,7 @@ def break_file(root, kind):
     if kind == "truncated":
         path.write_bytes(path.read_bytes()[:60])
     elif kind == "text":
-        path.write_text("not an image")
+        path.write_text("not an image", encoding="utf-8")
     elif kind == "rgb":
         Image.open(path).convert("RGB").save(path)
     elif kind == "16 bit":
@@ -116,7 +116,7 @@ def test_missing_building_file_is_named(dataset_root):
 
 @pytest.mark.parametrize("text", ["[[1, 2", "[[1, 2]]", "[[1, 2], [400, 2], [3, 3]]"])
 def test_bad_antenna_list_is_named(dataset_root, text):
-    (dataset_root / "antenna/159.json").write_text(text)
+    (dataset_root / "antenna/159.json").write_text(text, encoding="utf-8")
     with pytest.raises(DatasetError, match=r"159\.json"):
         RadioMapSeer(dataset_root, "train")[1]
 

@@ -90,13 +90,13 @@ def test_train_and_test_share_position_600_in_r25():
 
 def test_simulated_datasets_split_by_city(tmp_path):
     rows = [{"id": k, "split": s} for k, s in enumerate(("train", "test", "val", "train"))]
-    (tmp_path / "dataset.json").write_text(json.dumps({"maps": rows}))
+    (tmp_path / "dataset.json").write_text(json.dumps({"maps": rows}), encoding="utf-8")
     assert split_maps(tmp_path, "train", range(4)) == [0, 3]
     assert split_maps(tmp_path, "test", range(4)) == [1]
     assert split_overlap("radiodiff-r25", root=tmp_path) == {}  # its own splits, not those
     with pytest.raises(DatasetError, match=r"lacks 1 of 2 train maps, first \[3\]"):
         split_maps(tmp_path, "train", range(3))
-    (tmp_path / "dataset.json").write_text('{"maps": [')
+    (tmp_path / "dataset.json").write_text('{"maps": [', encoding="utf-8")
     for call in (lambda: split_maps(tmp_path, "train", range(4)), lambda: split_overlap(
         root=tmp_path)):  # fmt: skip
         with pytest.raises(DatasetError, match=r"dataset\.json does not list"):
@@ -105,5 +105,5 @@ def test_simulated_datasets_split_by_city(tmp_path):
 
 def test_a_simulated_dataset_that_leaks_is_found_out(tmp_path):
     rows = [{"id": 0, "split": "train"}, {"id": 1, "split": "test"}, {"id": 1, "split": "train"}]
-    (tmp_path / "dataset.json").write_text(json.dumps({"maps": rows}))
+    (tmp_path / "dataset.json").write_text(json.dumps({"maps": rows}), encoding="utf-8")
     assert split_overlap(root=tmp_path) == {("train", "test"): [1]}

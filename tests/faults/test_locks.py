@@ -91,6 +91,9 @@ def test_the_package_imports_where_there_is_no_fcntl():
         "import radiodiff, radiodiff.workers, radiodiff.data, radiodiff.simulate\n"
     )
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert run.returncode == 0, run.stderr

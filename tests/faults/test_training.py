@@ -37,6 +37,7 @@ from radiodiff.signals import Stopped
 from radiodiff.tasks import GenerativeTask
 from radiodiff.trainer import NonFiniteLossError, train
 from radiodiff.workers import only_writer
+
 from ..conftest import TEST_MAPS, TRAIN_MAPS, tiny_config, write_radiomapseer
 
 

@@ -87,7 +87,7 @@ def test_missing_torchvision_is_named(monkeypatch, name):
     ],
 )
 def test_torchvision_of_another_torch_is_named(monkeypatch, tmp_path, failure):
-    (tmp_path / "torchvision.py").write_text(f"raise {failure}\n")
+    (tmp_path / "torchvision.py").write_text(f"raise {failure}\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "torchvision", raising=False)
     kind, _, message = failure.rstrip("')").partition("('")

@@ -61,7 +61,7 @@ from tests.parity.networks import (
     with_weights,
 )
 
-GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
+GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text(encoding="utf-8"))
 SIZE, LATENT = (1, 3, 256, 256), (1, 3, 64, 64)
 
 

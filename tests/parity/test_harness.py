@@ -23,7 +23,7 @@ def run(folder):
         cwd=ROOT,
         env=os.environ | {"COLUMNS": "200"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     failed = set(re.findall(r"^(?:FAILED|ERROR) \S+::(\S+)", result.stdout, re.MULTILINE))
     last_line = result.stdout.splitlines()[-1]
@@ -40,13 +40,13 @@ def run(folder):
 def edit(folder, name, change):
     """Change the arrays of a set; the manifest lists what is there afterwards."""
     path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
+    manifest = json.loads(path.read_text(encoding="utf-8"))
     entry = manifest["sets"][name]
     arrays = load_file(folder / entry["file"])
     change(arrays, entry["tolerance"])
     save_file(arrays, folder / entry["file"])
     entry["arrays"] = {k: [str(v.dtype)[6:], list(v.shape)] for k, v in arrays.items()}
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(manifest), encoding="utf-8")
 
 
 @pytest.fixture
@@ -75,10 +75,10 @@ def test_each_fault_fails_its_own_test(copy):
     edit(folder, "sampler", change_sampler)
     edit(folder, "ema", change_ema)
     path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
+    manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest["sets"]["unheard"] = manifest["sets"]["sde"]
     manifest["sets"]["ema"]["arrays"]["absent"] = ["float32", [1]]
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(manifest), encoding="utf-8")
     save_file({"a": torch.zeros(1)}, folder / "stray.safetensors")
     failed, printed = run(folder)
     assert failed == {

@@ -121,7 +121,9 @@ class VectorSet:
         """Return the weights under the names of the public code, stored or by the recipe."""
         if "recipe_keys_in" not in self.entry:
             return self.folder.stored_weights(self.name)
-        rows = json.loads((self.folder.path / self.entry["recipe_keys_in"]).read_text())
+        rows = json.loads(
+            (self.folder.path / self.entry["recipe_keys_in"]).read_text(encoding="utf-8")
+        )
         return {
             key.removeprefix(f"{self.name}."): self.folder.recipe(key, *row)
             for key, *row in rows[self.name]
@@ -169,7 +171,7 @@ class VectorFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self.manifest = json.loads((self.path / "manifest.json").read_text())
+        self.manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
         self.seed: str = self.manifest["seed"]
         self.sets = {
             name: VectorSet(self, name, entry) for name, entry in self.manifest["sets"].items()
@@ -203,19 +205,19 @@ def open_folder(path: Path) -> VectorFolder:
 def copy_sets(source: Path, target: Path, names: Iterable[str]) -> None:
     """Copy some sets of a folder, with a manifest and recipe keys cut down to them."""
     target.mkdir(parents=True, exist_ok=True)
-    manifest = json.loads((source / "manifest.json").read_text())
+    manifest = json.loads((source / "manifest.json").read_text(encoding="utf-8"))
     manifest["sets"] = {name: manifest["sets"][name] for name in names}
-    (target / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    (target / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     keys: dict[str, dict] = {}
     for name, entry in manifest["sets"].items():
         for file in (entry["file"], entry.get("weights_file")):
             if file:
                 shutil.copyfile(source / file, target / file)
         if "recipe_keys_in" in entry:
-            rows = json.loads((source / entry["recipe_keys_in"]).read_text())[name]
+            rows = json.loads((source / entry["recipe_keys_in"]).read_text(encoding="utf-8"))[name]
             keys.setdefault(entry["recipe_keys_in"], {})[name] = rows
     for file, rows in keys.items():
-        (target / file).write_text(json.dumps(rows) + "\n")
+        (target / file).write_text(json.dumps(rows) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

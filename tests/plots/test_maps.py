@@ -234,7 +234,7 @@ def test_losses(tmp_path):
     (tmp_path / "diffusion").mkdir()
     rows = [{"step": k, "diffusion": 1 / k, "learning_rate": 0.1 * k} for k in (1, 2, 3)]
     log = "".join(json.dumps(row) + "\n" for row in rows)
-    (tmp_path / "diffusion" / "log.jsonl").write_text(log)
+    (tmp_path / "diffusion" / "log.jsonl").write_text(log, encoding="utf-8")
     with pytest.raises(FileNotFoundError, match=r"config\.yaml"):
         plot_losses(tmp_path)
     config = load_config("smoke", "training.ema_start=1 training.ema_decay=0.3")
@@ -254,6 +254,6 @@ def test_losses_that_span_a_decade_are_drawn_on_a_logarithmic_axis(losses, scale
     (tmp_path / "autoencoder").mkdir()
     rows = [{"step": 1 + k, "autoencoder": v, "learning_rate": 1} for k, v in enumerate(losses)]
     log = "".join(json.dumps(row) + "\n" for row in rows)
-    (tmp_path / "autoencoder" / "log.jsonl").write_text(log)
+    (tmp_path / "autoencoder" / "log.jsonl").write_text(log, encoding="utf-8")
     save_config(load_config("smoke"), tmp_path / "config.yaml")
     assert plot_losses(tmp_path).axes[0].get_yscale() == scale

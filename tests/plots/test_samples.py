@@ -103,7 +103,7 @@ def test_averages_lie_on_their_line():
 
 
 def test_published_steps_hold_together_and_name_their_origin():
-    stored = json.loads((ROOT / "results/steps/metrics.json").read_text())
+    stored = json.loads((ROOT / "results/steps/metrics.json").read_text(encoding="utf-8"))
     wanted = {"protocol", "run", "commit", "seed", "versions", "device", "date", "weights_sha256"}
     assert wanted <= stored.keys()
     for row in stored["rows"]:

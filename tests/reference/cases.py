@@ -36,10 +36,10 @@ def read(name: str, *overrides: str, **options):
 
 
 def edited(tmp_path: Path, name: str, change) -> Path:
-    values = yaml.safe_load((FILES / name).read_text())
+    values = yaml.safe_load((FILES / name).read_text(encoding="utf-8"))
     change(values)
     path = tmp_path / name
-    path.write_text(yaml.safe_dump(values))
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
     return path
 
 

@@ -179,7 +179,7 @@ def test_keys_without_effect_are_named_once(caplog):
         ("trainer.lr=fast", "trainer.lr must be float"),
         ("trainer={}", "section trainer is empty"),
         ("model.unet=3", "model.unet must be a section"),
-        ("model.first_stage.ckpt_path=3", "ckpt_path must be str"),
+        ("model.model_name=3", "model_name must be one of"),
         ("model.unet.window_sizes1=[8, 8]", "must be list|must be two integers"),
         ("model.unet.input_size=[80]", "input_size must be two integers"),
         ("model.swin={depths: [1]}", "swin.embed_dim is missing"),
@@ -214,11 +214,11 @@ def test_first_stage_refuses_what_the_public_code_cannot_do(override, message):
 def test_file_that_is_no_configuration(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file"):
         read_reference_config(tmp_path / "no.yaml", data_root="data")
-    (tmp_path / "bad.yaml").write_text("a: [")
+    (tmp_path / "bad.yaml").write_text("a: [", encoding="utf-8")
     with pytest.raises(ValueError, match="not valid YAML"):
         read_reference_config(tmp_path / "bad.yaml", data_root="data")
     for text in ("[1, 2]", ""):
-        (tmp_path / "list.yaml").write_text(text)
+        (tmp_path / "list.yaml").write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match=r"list\.yaml: the file must be a section"):
             read_reference_config(tmp_path / "list.yaml", data_root="data", overrides=["a.b=1"])
 

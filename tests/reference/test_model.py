@@ -63,7 +63,7 @@ def test_filter_of_few_channels_has_other_groups():
 
 
 def test_sections_are_read_alone_too():
-    values = yaml.safe_load((FILES / "radio_train.yaml").read_text())["model"]
+    values = yaml.safe_load((FILES / "radio_train.yaml").read_text(encoding="utf-8"))["model"]
     assert autoencoder_config(values["first_stage"]) == AutoencoderConfig()
     assert unet_config(values["unet"], R24) == R24.network
     small = unet_config(values["unet"], R25, swin=SWIN | {"window_size": [5, 5]}).swin

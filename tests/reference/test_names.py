@@ -41,7 +41,7 @@ def test_names_of_an_unknown_key_and_encoder():
 @pytest.mark.parametrize("profile", [R24, R25], ids=["R24", "R25"])
 def test_layout_is_that_of_the_public_code(profile):
     """Every key and shape of the published table, none else."""
-    table = json.loads((SHARED / "spec/upstream_state_dict.json").read_text())
+    table = json.loads((SHARED / "spec/upstream_state_dict.json").read_text(encoding="utf-8"))
     heads = R25_HEADS if profile is R25 else ("loss",)
     state = whole_state(profile, device="meta", heads=heads)
     assert {k: list(v.shape) for k, v in state.items()} == table[profile.name]

@@ -198,7 +198,7 @@ def test_full_size_checkpoint_needs_little_memory(tmp_path):
                 [sys.executable, "-c", program, "reference", *words],
                 cwd=ROOT,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 check=True,
             )
             assert 1024 * int(done.stdout.split()[-1]) < 3 * size

@@ -44,7 +44,10 @@ def first(dataset_root, tmp_path):
 def test_first_stage(first, capsys):
     assert (first / "autoencoder.safetensors").is_file()
     assert not (first / "diffusion.safetensors").exists()
-    rows = [json.loads(line) for line in (first / "autoencoder/log.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (first / "autoencoder/log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     # The idle discriminator's optimizer runs from the first step, on a loss of zero (V5).
     assert [row["discriminator"] == 0 for row in rows] == [True, True, False, False]
@@ -160,7 +163,7 @@ def test_imported_run_is_sampled_and_evaluated(first, dataset_root, tmp_path, ca
     assert main(evaluate) == 2  # its validation maps are test maps
     assert "--allow-leak" in capsys.readouterr().err
     assert main([*evaluate, "--allow-leak"]) == 0
-    stored = json.loads((results / "metrics.json").read_text())
+    stored = json.loads((results / "metrics.json").read_text(encoding="utf-8"))
     assert stored["trained_at"][0].startswith("imported from model-2.pt, sha256 ")
     assert stored["config"]["data"]["splits"] == "radiodiff-r24"
     assert main(["reference", "export", str(tmp_path / "back"), "--out", "x.zip"]) == 2

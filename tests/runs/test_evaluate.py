@@ -31,7 +31,7 @@ def test_a_split_that_leaks_is_not_scored_unless_told(tiny, tmp_path, splits, sh
         evaluate_run(run, tmp_path / "results")
     assert not (tmp_path / "results").exists()
     result = evaluate_run(run, tmp_path / "results", allow_leak=True)
-    stored = json.loads((tmp_path / "results/metrics.json").read_text())
+    stored = json.loads((tmp_path / "results/metrics.json").read_text(encoding="utf-8"))
     assert stored["leak"] == result["leak"]
     assert shared in stored["leak"].values()
 

@@ -82,7 +82,7 @@ def test_symmetries_are_for_training_alone(tiny, tmp_path, monkeypatch):
     train_run(config, tmp_path / "run")
     assert [len(data) for data in seen] == [48, 48]
     assert len(make_dataset(config, "train")) == 6
-    scales = [json.loads((tmp_path / "run/latents.json").read_text())]
+    scales = [json.loads((tmp_path / "run/latents.json").read_text(encoding="utf-8"))]
     assert scales[0]["latent_scale"] > 0
     train_run(tiny, tmp_path / "plain")
     assert [len(data) for data in seen[2:]] == [6, 6]

@@ -12,7 +12,9 @@ from ..test_repository import ROOT
 
 @pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: f"{row.method}-{row.key}-{row.maps}")
 def test_row_is_cited_and_plausible(row):
-    keys = re.findall(r"^@\w+\{([\w-]+),", (ROOT / "book/references.bib").read_text(), re.M)
+    keys = re.findall(
+        r"^@\w+\{([\w-]+),", (ROOT / "book/references.bib").read_text(encoding="utf-8"), re.M
+    )
     assert row.key in keys
     assert row.protocol in PROTOCOLS
     assert row.sure in SURE

@@ -112,6 +112,8 @@ def outlines(tmp_path):
         [[10, 10], [10, 30], [40, 30], [40, 10], [10, 10]],
         [[50, 40], [70, 40], [70, 60], [50, 60], [50, 40]],
     ]
-    (tmp_path / "7.json").write_text(json.dumps(rings))
-    (tmp_path / "antennas.json").write_text(json.dumps([[45, 35], [20, 20], [80, 5]]))
+    (tmp_path / "7.json").write_text(json.dumps(rings), encoding="utf-8")
+    (tmp_path / "antennas.json").write_text(
+        json.dumps([[45, 35], [20, 20], [80, 5]]), encoding="utf-8"
+    )
     return tmp_path / "7.json", tmp_path / "antennas.json"

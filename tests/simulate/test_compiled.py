@@ -37,17 +37,21 @@ print(hits, misses)
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_every_kernel_is_kept(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef):
             for decorator in node.decorator_list:
-                if "jit" in ast.unparse(decorator):
-                    assert "cache=True" in ast.unparse(decorator), node.name
+                if "jit" in ast.unparse(decorator):  # `compiled.njit` asks for the cache
+                    assert ast.unparse(decorator).startswith("njit"), node.name
 
 
 def test_the_second_process_compiles_nothing():
     for _ in range(2):
         process = subprocess.run(
-            [sys.executable, "-c", USE_ALL], cwd=ROOT, capture_output=True, text=True, check=True
+            [sys.executable, "-c", USE_ALL],
+            cwd=ROOT,
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
         )
     hits, misses = map(int, process.stdout.split())
     assert hits > 0

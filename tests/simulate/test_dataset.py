@@ -38,7 +38,7 @@ def test_splits_are_disjoint_by_city(dataset):
         assert {SPLIT_OF_CITY[city] for city in cities} == {"train", "val", "test"}
     assert [cities.count(city) for city in CITY_NAMES] == [35, 20, 20, 10, 15]
     assert {city_of_map(m, ["paris", "munich"]) for m in range(20)} == {"munich", "paris"}
-    manifest = json.loads((dataset / "dataset.json").read_text())
+    manifest = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
     assert manifest["maps"] == [
         {"id": m, "city": city_of_map(m), "split": SPLIT_OF_CITY[city_of_map(m)]} for m in range(5)
     ]
@@ -65,12 +65,14 @@ def test_files_agree_with_each_other(dataset):
         with Image.open(dataset / f"png/buildings_complete/{m}.png") as image:
             buildings = np.array(image)
         assert set(np.unique(buildings)) == {0, 255}
-        rings = json.loads((dataset / f"polygon/buildings_complete/{m}.json").read_text())
+        rings = json.loads(
+            (dataset / f"polygon/buildings_complete/{m}.json").read_text(encoding="utf-8")
+        )
         assert all(ring[0] == ring[-1] for ring in rings)
         x, y = cell_centers(64, 1.0)
         inside = sum(shapely.contains_xy(shapely.Polygon(ring), x, y).astype(int) for ring in rings)
         assert ((inside % 2 == 1) != (buildings > 0)).sum() <= 2  # vertices are rounded
-        positions = json.loads((dataset / f"antenna/{m}.json").read_text())
+        positions = json.loads((dataset / f"antenna/{m}.json").read_text(encoding="utf-8"))
         for t, (col, up) in enumerate(positions):
             with Image.open(dataset / f"png/antennas/{m}_{t}.png") as image:
                 antenna = np.array(image)
@@ -98,8 +100,11 @@ def test_map_depends_on_seed_and_id_only(tmp_path):
 
 
 def test_digests_are_those_of_sha256sum(dataset):
-    assert json.loads((dataset / "dataset.json").read_text())["commit"] == "unknown"
-    lines = [line.split("  ") for line in (dataset / "SHA256SUMS").read_text().splitlines()]
+    assert json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))["commit"] == "unknown"
+    lines = [
+        line.split("  ")
+        for line in (dataset / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    ]
     files = {p.relative_to(dataset).as_posix() for p in dataset.rglob("*") if p.is_file()}
     assert {name for _, name in lines} == files - {"SHA256SUMS"}
     for digest, name in lines:
@@ -129,7 +134,7 @@ def test_variants(dataset, tmp_path):
     buildings = np.array(Image.open(out / "png/buildings_complete/0.png"))
     assert set(np.unique(car_mask)) == {0, 255}
     assert not (car_mask & buildings).any()
-    rings = json.loads((out / "polygon/cars/0.json").read_text())
+    rings = json.loads((out / "polygon/cars/0.json").read_text(encoding="utf-8"))
     assert all(len(ring) == 5 for ring in rings)
 
 
@@ -265,7 +270,7 @@ def test_other_parameters_are_refused(dataset, change):
 
 
 def test_foreign_folder_is_refused(tmp_path):
-    (tmp_path / "thesis.tex").write_text("do not touch")
+    (tmp_path / "thesis.tex").write_text("do not touch", encoding="utf-8")
     with pytest.raises(FileExistsError, match="choose another folder"):
         simulate_dataset(tmp_path, **SMALL)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]

@@ -22,7 +22,7 @@ from .conftest import SAMPLE
     ],
 )
 def test_bad_outlines_are_named(outlines, tmp_path, text, message):
-    outlines[0].write_text(text)
+    outlines[0].write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         simulate_outlines(tmp_path / "out", *outlines, size=96)
     outlines[0].unlink()
@@ -37,7 +37,7 @@ def test_outlines_of_simulated_and_of_3d_datasets(dataset, tmp_path):
         again = rasterize(dataset_outlines(dataset, m), 64, 2.0)
         assert (again != mask).sum() <= 2  # vertices are rounded
     path = tmp_path / "3d.json"
-    path.write_text("[[[[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]], [12.5]]]")
+    path.write_text("[[[[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]], [12.5]]]", encoding="utf-8")
     assert read_outlines(path, shift_cells=0)[0].area == 16
 
 

@@ -16,7 +16,7 @@ def write_digests(root):
         f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(root).as_posix()}\n"
         for p in files
     ]
-    (root / "SHA256SUMS").write_text("".join(lines))
+    (root / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
     return len(files)
 
 
@@ -35,7 +35,7 @@ def test_digests(root):
     (root / "polygon/buildings_complete/0.json").unlink()
     row = missing(check(root))["SHA256SUMS"]
     assert row["first"] == ["polygon/buildings_complete/0.json"]
-    with (root / "SHA256SUMS").open("a") as file:
+    with (root / "SHA256SUMS").open("a", encoding="utf-8") as file:
         file.write(f"{'0' * 64}  ../outside\nnonsense\n")
     told = [row["fault"] for row in check(root)["faults"] if row["file"] == "SHA256SUMS"]
     assert told == [f"line {count + n} is no digest and path" for n in (1, 2)]

@@ -62,7 +62,7 @@ def test_folder_without_permission(root, monkeypatch):
     ],
 )
 def test_bad_antenna_list_is_named(root, text, reason):
-    (root / "antenna/1.json").write_text(text)
+    (root / "antenna/1.json").write_text(text, encoding="utf-8")
     report = check(root)
     assert report["verdict"] == "broken"
     assert reason in faults(report)["antenna/1.json"]
@@ -73,7 +73,7 @@ def test_bad_antenna_list_is_named(root, text, reason):
     "text", ["{", "[]", '{"maps": 3}', '{"maps": []}', '{"maps": [{"id": "a", "split": "b"}]}']
 )
 def test_bad_manifest_is_named(root, text):
-    (root / "dataset.json").write_text(text)
+    (root / "dataset.json").write_text(text, encoding="utf-8")
     report = check(root)
     assert report["verdict"] == "broken"
     assert "dataset.json" in faults(report)
@@ -96,7 +96,7 @@ ONE_MAP = '{"maps": [{"id": 0, "split": "train"}], "parameters": {"transmitters"
     ],
 )
 def test_manifest_that_promises_nothing_is_the_one_fault(root, manifest, message):
-    (root / "dataset.json").write_text(manifest)
+    (root / "dataset.json").write_text(manifest, encoding="utf-8")
     report = verify_dataset(root)
     assert report["verdict"] == "broken"
     assert [row["file"] for row in report["faults"]] == ["dataset.json"]

@@ -59,7 +59,7 @@ def break_file(root, kind):
     elif kind == "empty":
         path.write_bytes(b"")
     elif kind == "text":
-        path.write_text("not an image")
+        path.write_text("not an image", encoding="utf-8")
     elif kind == "bit":
         path.write_bytes(data[:200] + bytes([data[200] ^ 1]) + data[201:])
     elif kind == "16 bit":
@@ -111,8 +111,8 @@ def test_broken_input_is_named(root, folder):
 
 
 def test_bad_polygon_is_named(root):
-    (root / "polygon/buildings_complete/2.json").write_text('{"a": 1}')
-    (root / "polygon/buildings_complete/3.json").write_text('[[["x", 1]]]')
+    (root / "polygon/buildings_complete/2.json").write_text('{"a": 1}', encoding="utf-8")
+    (root / "polygon/buildings_complete/3.json").write_text('[[["x", 1]]]', encoding="utf-8")
     assert set(faults(check(root))) == {f"polygon/buildings_complete/{m}.json" for m in (2, 3)}
 
 

@@ -54,7 +54,7 @@ def test_begun_simulation_is_incomplete(root):
 
 def test_file_where_a_folder_should_be(root):
     shutil.rmtree(root / "gain")
-    (root / "gain").write_text("")
+    (root / "gain").write_text("", encoding="utf-8")
     report = check(root)
     assert faults(report) == {"gain": "is a file where a folder should be"}
     assert missing(report)["gain/DPM"]["found"] == 0
@@ -104,7 +104,7 @@ def test_promised_variants_are_wanted_and_no_others(tmp_path):
 
 def test_splits(root):
     report = check(root)
-    manifest = json.loads((root / "dataset.json").read_text())
+    manifest = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
     sizes = report["splits"]["its own"]["maps"]
     assert sum(sizes.values()) == MAPS
     assert sizes["train"] == sum(row["split"] == "train" for row in manifest["maps"])

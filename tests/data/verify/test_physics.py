@@ -39,13 +39,13 @@ def test_no_outlines_no_law(root):
 
 def test_short_antenna_list(root):
     path = root / "antenna/1.json"
-    path.write_text(json.dumps(json.loads(path.read_text())[:2]))
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8"))[:2]), encoding="utf-8")
     assert "has no transmitter: antenna/1.json lists 2" in faults(check(root))[GAIN]
 
 
 def test_gain_of_another_transmitter_is_named(root):
     """The brightest cell tells: so would lists whose y points down."""
-    positions = np.array(json.loads((root / "antenna/1.json").read_text()))
+    positions = np.array(json.loads((root / "antenna/1.json").read_text(encoding="utf-8")))
     distances = abs(positions - positions[2]).max(axis=1)
     other = int(distances.argmax())
     assert distances[other] > 10

@@ -29,7 +29,7 @@ def test_sound_dataset(root):
 
 def test_no_dataset(tmp_path):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     for name, reason in (
         ("empty", "no images below gain/ or png/"),
         ("file", "a file, not a folder"),
