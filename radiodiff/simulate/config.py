@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from radiodiff.simulate.dataset import Variant
+from radiodiff.simulate.manifest import Variant
 
 __all__ = ["SimulateConfig"]
 
