@@ -182,10 +182,10 @@ def _open_folder(out: Path, parameters: Parameters, commit: str) -> None:
     found = read_manifest(out)
     if found is not None:
         refuse_other_parameters(out, found, manifest)
+    else:  # first of all: it says that the folder is ours
+        write(out / MANIFEST, json_bytes(manifest, indent=1))
     make_folders(out, parameters)
     remove_leftovers(out, parameters)
-    if found is None:
-        write(out / MANIFEST, json_bytes(manifest, indent=1))
 
 
 def _manifest(parameters: Parameters, commit: str) -> dict[str, Any]:

@@ -105,7 +105,8 @@ def _read_rings(path: Path) -> list[list[tuple[float, float]]]:
         if None in points:
             wrong = shorten(ring[points.index(None)])
             raise FileError(
-                f"{path} must be a list of rings of [x, y]: ring {number} holds {wrong}"
+                f"{path} must be a list of rings of [x, y]: ring {number} holds {wrong}, no two "
+                f"numbers up to {MAX_COORDINATE:g}"
             )
         rings.append(points)
         corners += len(points)
@@ -186,8 +187,10 @@ def read_antennas(path: Path) -> list[tuple[float, float]]:
     positions = [_point(entry) for entry in entries]
     if None in positions:
         number = positions.index(None)
+        wrong = shorten(entries[number])
         raise FileError(
-            f"{path} must be a list of [x, y]: entry {number} is {shorten(entries[number])}"
+            f"{path} must be a list of [x, y]: entry {number} is {wrong}, no two numbers up to "
+            f"{MAX_COORDINATE:g}"
         )
     return positions
 

@@ -157,9 +157,9 @@ def _open_folder(out: Path, parameters: Parameters, manifest: dict[str, Any]) ->
             new["gains"][variant] = sorted({*ids, *new["gains"].get(variant, ())})
         rows[new["id"]] = new
         manifest = found | {"constants": constants, "maps": [rows[m] for m in sorted(rows)]}
+    write(out / MANIFEST, json_bytes(manifest, indent=1))  # first: it says that the folder is ours
     make_folders(out, parameters)
     remove_leftovers(out, parameters)
-    write(out / MANIFEST, json_bytes(manifest, indent=1))
 
 
 def _read_places(
