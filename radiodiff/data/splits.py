@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from radiodiff.data.images import DatasetError
-from radiodiff.files import FileError
+from radiodiff.files import FileError, shorten
 from radiodiff.simulate import manifest as manifests
 
 __all__ = [
@@ -99,8 +99,9 @@ def split_maps(
         missing = sorted(chosen - set(maps))
         if missing:
             raise DatasetError(
-                f"{root} lacks {len(missing)} of {len(chosen)} {split} maps, first {missing[:3]}: "
-                "call `radiodiff simulate` again with the same options, it goes on where it stopped"
+                f"{root} lacks {len(missing)} of {len(chosen)} {split} maps, first "
+                f"{shorten(missing[:3])}: call `radiodiff simulate` again with the same options, "
+                "it goes on where it stopped"
             )
     for other, part in parts.items():
         shared = sorted(chosen & part)

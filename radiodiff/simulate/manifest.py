@@ -32,6 +32,8 @@ Variant = Literal["DPM", "IRT2", "IRT4", "carsDPM", "carsIRT2", "carsIRT4"]
 VARIANTS: tuple[Variant, ...] = ("DPM", "IRT2", "IRT4", "carsDPM", "carsIRT2", "carsIRT4")
 #: Most cells along a side and most transmitters of a map that a folder may claim.
 MAX_SIZE, MAX_TRANSMITTERS = 4096, 10_000
+#: Largest number of a map; a city of one's own may have any that its file is named by.
+MAX_ID = 10**12
 _SPLITS = ("train", "val", "test")
 #: Rows, columns and cell size [m] of RadioMapSeer, which does not state them in its folder.
 _RADIOMAPSEER = (256, 256), 1.0
@@ -102,7 +104,8 @@ def _fault_of_maps(rows: Any) -> str | None:
     if not isinstance(rows, list):
         return f"must list maps, says {shorten(rows)}"
     for row in rows:
-        if not isinstance(row, dict) or type(row.get("id")) is not int or row["id"] < 0:
+        number = row.get("id") if isinstance(row, dict) else None
+        if type(number) is not int or not 0 <= number <= MAX_ID:
             return f"lists what is no map with an id of 0 or more: {shorten(row)}"
         if row.get("split", "train") not in _SPLITS or type(row.get("city", "")) is not str:
             return f"has a map whose split is none of {', '.join(_SPLITS)}: {shorten(row)}"

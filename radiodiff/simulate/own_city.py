@@ -1,6 +1,7 @@
 """Radio maps of a city of one's own: given outlines and transmitters in, a folder of maps out."""
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def simulate_outlines(
     if buildings and not mask.any():
         logger.warning("%s: no outline holds the centre of a cell: the map is open", outlines)
     places = _read_places(antennas, antenna_ids, buildings, mask, cell_size_m)
-    map_id = int(outlines.stem) if outlines.stem.isdecimal() else 0
+    map_id = int(outlines.stem) if re.fullmatch("[0-9]{1,12}", outlines.stem) else 0
     row = {
         "id": map_id,
         "city": outlines.stem,
