@@ -132,20 +132,21 @@ def describe_engines(parameters: Parameters) -> dict[str, Any]:
 
 def refuse_other_parameters(out: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Raise ValueError, naming them, if a folder was begun with other parameters."""
-    differing = []
+    differing: dict[str, str] = {}
     for section in ("generator", "parameters", "constants"):
         old, new = found[section], wanted[section]
         for key in sorted(old.keys() | new.keys()):
             if old.get(key) != new.get(key):
                 there, now = shorten(old.get(key), 30), shorten(new.get(key), 30)
-                differing.append(f"{shorten(key, 30)}: there {there}, now {now}")
+                differing[key] = f"{shorten(key, 30)}: there {there}, now {now}"
     if not differing and found["maps"] != wanted["maps"]:
-        differing.append("maps: there other cities or splits")
+        differing["maps"] = "maps: there other cities or splits"
     if differing:
-        more = f"; and {len(differing) - 2} more" if len(differing) > 2 else ""
+        first, *others = differing
+        more = f"; {shorten(', '.join(others))} too" if others else ""
         raise ValueError(
-            f"{out} was begun with other parameters ({'; '.join(differing[:2])}{more}); repeat the "
-            "call with those, choose a new folder, or delete this one"
+            f"{out} was begun with other parameters ({differing[first]}{more}); repeat the call "
+            "with those, choose a new folder, or delete this one"
         )
 
 
