@@ -31,7 +31,8 @@ from radiodiff.files import project_path
 from radiodiff.ranges import check_numbers, check_seed
 from radiodiff.scene import Scene
 from radiodiff.settings import ConfigError
-from radiodiff.simulate.outlines import read_antennas
+from radiodiff.simulate.manifest import cell_size_of
+from radiodiff.simulate.outlines import antenna_cell, read_antennas
 
 __all__ = ["RadioMapOptions", "RadioMapSeer", "Simulation"]
 
@@ -179,7 +180,8 @@ class RadioMapSeer(Dataset[RadioMapSample]):
         max_maps: Use only the first so many tiles of the split; all if ``None``.
 
     Raises:
-        DatasetError: If a folder this choice needs is missing or holds no map of the split.
+        DatasetError: If a folder this choice needs is missing or holds no map of the split, or the
+            folder does not say how long a cell is.
         ValueError: If there is no such channel, or ``max_maps`` is below 1.
     """
 
@@ -220,9 +222,8 @@ class RadioMapSeer(Dataset[RadioMapSample]):
                     "dataset there, or make one with `radiodiff simulate --out DIR`)"
                 )
         self._choose_maps(max_maps)
-        manifest = read_manifest(self.root) or {}
-        self.cell_size_m = float(manifest.get("parameters", {}).get("cell_size_m", 1.0))
-        self._check_complete(manifest)
+        manifest = read_manifest(self.root)
+        self._check_complete(manifest or {"parameters": {}, "maps": []})
         self._caches = self._open_caches()
         packed = project_path(options.packed) if options.packed is not None else None
         self.packs: dict[Path, PackedImages] = {}
@@ -232,6 +233,7 @@ class RadioMapSeer(Dataset[RadioMapSample]):
                 self.packs[folder] = pack
         self._buildings: dict[str, np.ndarray] = {}
         self._antennas: dict[int, list[tuple[float, float]] | None] = {}
+        self.cell_size_m = self._cell_size_m(manifest)
 
     def _choose_maps(self, max_maps: int | None) -> None:
         """Keep the first tiles of the split and their gains."""
@@ -282,15 +284,33 @@ class RadioMapSeer(Dataset[RadioMapSample]):
                     f"{self.mixed_in} lacks {len(missing)} maps of {self.gain_dir}, first "
                     f"{'{}_{}.png'.format(*missing[0])}: unpack both simulations whole"
                 )
-        transmitters = manifest.get("parameters", {}).get("transmitters", 0)
-        promised = {(m, t) for m in self.maps for t in range(transmitters)}
-        missing = sorted(promised - set(self.pairs))
+        everywhere = range(manifest["parameters"].get("transmitters", 0))
+        of_map = {row["id"]: row.get("gains", {}) for row in manifest["maps"]}
+        there: dict[int, set[int]] = {}
+        for map_id, transmitter in self.pairs:
+            there.setdefault(map_id, set()).add(transmitter)
+        missing = [
+            (m, t)
+            for m in self.maps
+            for t in of_map.get(m, {}).get(self.gain_dir.name, everywhere)
+            if t not in there[m]
+        ]
         if missing:
             name = "{}_{}.png".format(*missing[0])
             raise DatasetError(
-                f"{self.gain_dir} lacks {len(missing)} maps, first {name}: delete the antenna "
-                f"list of that tile ({missing[0][0]}.json) and simulate again"
+                f"{self.gain_dir} lacks {len(missing)} maps, first {name}: call `radiodiff "
+                "simulate` again with the same options, it makes what is missing"
             )
+
+    def _cell_size_m(self, manifest: dict[str, Any] | None) -> float:
+        """Return the side of a cell [m], see `cell_size_of`."""
+        shape = None
+        if manifest is None:
+            shape = self._read(self.gain_dir, f"{self.names[0]}.png").shape
+        try:
+            return cell_size_of(self.root, manifest, shape)
+        except ValueError as error:
+            raise DatasetError(str(error)) from error
 
     def __len__(self) -> int:
         """Return the number of maps: tiles times transmitters."""
@@ -419,7 +439,10 @@ class RadioMapSeer(Dataset[RadioMapSample]):
     def transmitter_cell(
         self, map_id: int, transmitter: int, shape: tuple[int, int]
     ) -> tuple[int, int]:
-        """Row and column, from the antenna list or, where there is none, the antenna image."""
+        """Row and column, from the antenna list or, where there is none, the antenna image.
+
+        The list is read by the rule of `antenna_cell`.
+        """
         positions = self._read_antennas(map_id)
         if positions is None:
             path = self.root / "png" / "antennas" / f"{map_id}_{transmitter}.png"
@@ -436,14 +459,11 @@ class RadioMapSeer(Dataset[RadioMapSample]):
                 f"{self.root / 'antenna' / f'{map_id}.json'} lists {len(positions)} transmitters, "
                 f"but there is a gain for number {transmitter}"
             )
-        x, y = positions[transmitter]
-        row, col = shape[0] - 1 - round(y), round(x)  # y points up in the lists
-        if not (0 <= row < shape[0] and 0 <= col < shape[1]):
-            raise DatasetError(
-                f"{self.root / 'antenna' / f'{map_id}.json'}: transmitter {transmitter} at "
-                f"x={x}, y={y} lies outside the {shape[1]} x {shape[0]} map"
-            )
-        return row, col
+        try:
+            return antenna_cell(positions[transmitter], shape)
+        except ValueError as error:
+            path = self.root / "antenna" / f"{map_id}.json"
+            raise DatasetError(f"{path}: transmitter {transmitter} at {error}") from error
 
     def _read_antennas(self, map_id: int) -> list[tuple[float, float]] | None:
         """Transmitter positions of a tile, kept; ``None`` where the dataset has no list."""

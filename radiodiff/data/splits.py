@@ -1,6 +1,5 @@
 """Which maps train, validate and test, and which maps two of these share."""
 
-import json
 import logging
 from collections.abc import Sequence
 from itertools import combinations
@@ -10,10 +9,13 @@ from typing import Any, Literal
 import numpy as np
 
 from radiodiff.data.images import DatasetError
+from radiodiff.files import FileError, shorten
+from radiodiff.simulate import manifest as manifests
 
 __all__ = [
     "Split",
     "Splits",
+    "has_own_splits",
     "map_permutation",
     "read_manifest",
     "split_maps",
@@ -55,8 +57,9 @@ def split_maps(
     """Return the maps of a split.
 
     A simulated dataset says in ``dataset.json`` which split the city of each map belongs to; its
-    splits share no city. The files of real RadioMapSeer do not name cities, so it is cut by map,
-    in the order of `map_permutation`:
+    splits share no city. The files of real RadioMapSeer do not name cities, nor does a folder of
+    `radiodiff.simulate.simulate_outlines` have splits, so they are cut by map, in the order of
+    `map_permutation`:
 
     - ``city`` and ``radiounet``: 501/100/99 maps, as the authors of RadioUNet and the dataset.
     - ``paper``: 500/200, no validation maps. RadioDiff's paper tells the numbers only; these are
@@ -82,7 +85,8 @@ def split_maps(
     if split == "all":
         return sorted(maps)
     manifest = read_manifest(Path(root))
-    if manifest is not None and splits != "city":
+    has_own = has_own_splits(manifest)
+    if has_own and splits != "city":
         logger.info("%s has splits of its own; %s is for the real dataset", root, splits)
     parts = split_parts(manifest, splits)
     if split not in parts:
@@ -91,12 +95,13 @@ def split_maps(
             "these, or choose splits radiounet, which has 100 validation maps"
         )
     chosen = parts[split]
-    if manifest is not None:
+    if has_own:
         missing = sorted(chosen - set(maps))
         if missing:
             raise DatasetError(
-                f"{root} lacks {len(missing)} of {len(chosen)} {split} maps, first {missing[:3]}: "
-                "call `radiodiff simulate` again with the same options, it goes on where it stopped"
+                f"{root} lacks {len(missing)} of {len(chosen)} {split} maps, first "
+                f"{shorten(missing[:3])}: call `radiodiff simulate` again with the same options, "
+                "it goes on where it stopped"
             )
     for other, part in parts.items():
         shared = sorted(chosen & part)
@@ -138,7 +143,7 @@ def split_overlap(
 
 def split_parts(manifest: dict[str, Any] | None, splits: Splits) -> dict[str, set[int]]:
     """Return the maps of each split, whether the dataset holds them or not."""
-    if manifest is not None:
+    if has_own_splits(manifest):
         return {
             name: {row["id"] for row in manifest["maps"] if row["split"] == name}
             for name in ("train", "val", "test")
@@ -150,22 +155,20 @@ def split_parts(manifest: dict[str, Any] | None, splits: Splits) -> dict[str, se
     }
 
 
+def has_own_splits(manifest: dict[str, Any] | None) -> bool:
+    """Whether a dataset says which split its maps belong to."""
+    return manifest is not None and any("split" in row for row in manifest["maps"])
+
+
 def read_manifest(root: Path) -> dict[str, Any] | None:
-    """Return what a simulated dataset says of itself; ``None`` for the real one.
+    """Return what a dataset says of itself in ``dataset.json``; ``None`` for the real one.
 
     Raises:
-        DatasetError: If there is a ``dataset.json`` that does not list maps and splits.
+        DatasetError: If the file is none of ours, see `radiodiff.simulate.manifest.read_manifest`.
     """
-    path = root / "dataset.json"
+    path = Path(root) / manifests.MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        for row in manifest["maps"]:
-            if type(row["id"]) is not int or type(row["split"]) is not str:
-                raise ValueError(f"id or split of {row}")
-        if not isinstance(manifest.get("parameters", {}), dict):
-            raise ValueError("parameters must be a section of keys")
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{path} does not list maps and splits: {error!r}") from error
-    return manifest
+        return manifests.read_manifest(root)
+    except FileError as error:
+        reason = str(error).removeprefix(str(path)).lstrip(": ")
+        raise DatasetError(f"{path} does not list maps and splits: it {reason}") from error

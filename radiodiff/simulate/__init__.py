@@ -17,21 +17,18 @@ from radiodiff.simulate.cities import (
     rasterize,
 )
 from radiodiff.simulate.config import SimulateConfig
-from radiodiff.simulate.dataset import (
-    VARIANTS,
-    Variant,
-    city_of_map,
-    simulate_dataset,
-    simulate_outlines,
-)
+from radiodiff.simulate.dataset import city_of_map, simulate_dataset
 from radiodiff.simulate.dominant_path import DominantPath, DominantPathConstants, PathMap
+from radiodiff.simulate.manifest import VARIANTS, Variant
 from radiodiff.simulate.occlusion import occlusion_m, raster_line_of_sight
 from radiodiff.simulate.outlines import (
+    antenna_cell,
     dataset_outlines,
     read_antennas,
     read_outlines,
     trace_outlines,
 )
+from radiodiff.simulate.own_city import simulate_outlines
 from radiodiff.simulate.raster import raster_gain_db, raster_ray_gain_db
 from radiodiff.simulate.ray_tracing import RayTracing, RayTracingConstants
 from radiodiff.simulate.visibility import line_of_sight_mask
@@ -48,6 +45,7 @@ __all__ = [
     "RayTracingConstants",
     "SimulateConfig",
     "Variant",
+    "antenna_cell",
     "car_loss_db",
     "city_of_map",
     "city_tile",

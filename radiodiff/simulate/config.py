@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from radiodiff.ranges import MAX_SIDE, MAX_WORKERS, check_numbers, check_seed
-from radiodiff.simulate.dataset import Variant
+from radiodiff.simulate.manifest import Variant
 
 __all__ = ["SimulateConfig"]
 

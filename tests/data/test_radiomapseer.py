@@ -51,8 +51,8 @@ def test_antenna_image_serves_where_there_is_no_list(dataset_root):
 
 def test_missing_gain_of_a_simulated_dataset_is_named(dataset_root):
     rows = [{"id": m, "split": "train"} for m in TRAIN_MAPS]
-    manifest = {"maps": rows, "parameters": {"transmitters": 3}}
-    (dataset_root / "dataset.json").write_text(json.dumps(manifest), encoding="utf-8")
+    manifest = {"maps": rows, "parameters": {"transmitters": 3, "cell_size_m": 1.0}}
+    (dataset_root / "dataset.json").write_text(json.dumps(manifest))
     assert len(RadioMapSeer(dataset_root, "train")) == 6
     (dataset_root / "gain/DPM/501_1.png").unlink()
     with pytest.raises(DatasetError, match=r"lacks 1 maps, first 501_1\.png"):

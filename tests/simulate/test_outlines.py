@@ -18,7 +18,7 @@ from .conftest import SAMPLE
         ('{"a": 1}', "must hold a list, got dict"),
         ('[["a", "b"]]', "must be a list of rings"),
         ("[[1, 2], [3, 4]]", "must be a list of rings"),
-        ("[[[0, 0], [1, NaN], [2, 2]]]", "not finite"),
+        ("[[[0, 0], [1, NaN], [2, 2]]]", "7.json: holds NaN"),
     ],
 )
 def test_bad_outlines_are_named(outlines, tmp_path, text, message):

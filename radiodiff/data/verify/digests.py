@@ -11,7 +11,7 @@ import numpy as np
 
 from radiodiff.data.verify.folder import missing_row, printable
 from radiodiff.files import sha256
-from radiodiff.simulate.dataset import DIGESTS
+from radiodiff.simulate.layout import DIGESTS
 
 __all__ = ["check_digests"]
 

@@ -4,7 +4,7 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,24 +13,25 @@ import numpy as np
 from radiodiff.data.images import DatasetError, decode_png, png_header
 from radiodiff.data.packed import FOLDER as PACKED
 from radiodiff.data.splits import read_manifest
-from radiodiff.simulate.dataset import MANIFEST, VARIANTS
+from radiodiff.simulate.manifest import MANIFEST
 from radiodiff.simulate.outlines import read_antennas
 
 __all__ = ["LAYOUT", "DatasetFolder", "is_image_folder", "missing_row", "parse_name", "printable"]
 
 
 class _Content(NamedTuple):
-    """What one folder of a dataset should hold: a file a map, or one a transmitter."""
+    """What one folder of a dataset should hold: a file a map, or one a transmitter of it."""
 
-    maps: Sequence[int]
-    transmitters: int
+    transmitters: Mapping[int, Sequence[int] | None]
     suffix: str
 
     def names(self) -> list[str]:
         """Return the names of the files."""
-        if not self.transmitters:
-            return [f"{m}{self.suffix}" for m in self.maps]
-        return [f"{m}_{t}{self.suffix}" for m in self.maps for t in range(self.transmitters)]
+        return [
+            f"{m}{end}{self.suffix}"
+            for m, ids in self.transmitters.items()
+            for end in ([""] if ids is None else [f"_{t}" for t in ids])
+        ]
 
 
 class DatasetFolder:
@@ -68,7 +69,7 @@ class DatasetFolder:
         try:
             manifest = read_manifest(root)
             self.parameters = _parameters(manifest)
-            self.manifest = manifest
+            self.manifest = manifest if manifest and manifest["maps"] else None
         except (DatasetError, OSError, RecursionError) as error:
             self.parameters = {}
             self.fault(MANIFEST, error)
@@ -219,20 +220,11 @@ def _parameters(manifest: dict[str, Any] | None) -> dict[str, Any]:
     """Return the parameters of a simulation; for the real dataset, which has none, nothing."""
     if manifest is None:
         return {}
-    parameters = manifest.get("parameters")
-    transmitters = parameters.get("transmitters") if isinstance(parameters, dict) else None
-    if type(transmitters) is not int or transmitters < 1:
-        raise DatasetError(f"must say how many transmitters a map has, says {transmitters!r}")
-    if not manifest["maps"]:
+    parameters, rows = manifest["parameters"], manifest["maps"]
+    if not rows and ("transmitters" in parameters or "cell_size_m" not in parameters):
         raise DatasetError("lists no map")
-    variants = parameters.get("variants", ["DPM"])
-    if not isinstance(variants, list) or not variants or set(map(str, variants)) - set(VARIANTS):
-        raise DatasetError(f"must list variants out of {', '.join(VARIANTS)}, says {variants!r}")
-    size, cell_size_m = parameters.get("size", 1), parameters.get("cell_size_m", 1.0)
-    if type(size) is not int or size < 1:
-        raise DatasetError(f"must say how many cells a side has, says {size!r}")
-    if type(cell_size_m) not in (int, float) or not 0 < cell_size_m < np.inf:
-        raise DatasetError(f"must say how long a cell is [m], says {cell_size_m!r}")
+    if not all("gains" in row for row in rows) and "transmitters" not in parameters:
+        raise DatasetError("must say how many transmitters a map has, says None")
     return parameters
 
 
@@ -240,24 +232,33 @@ def _expected(data: DatasetFolder) -> dict[str, _Content]:
     """Return what each folder should hold."""
     if data.manifest is None and any(row["file"] == MANIFEST for row in data.faults):
         return {}
-    if data.manifest is None:
-        maps, transmitters, sparse = range(701), 80, 2
-        wanted = LAYOUT
-    else:
-        maps = sorted({row["id"] for row in data.manifest["maps"]})
-        transmitters = sparse = data.parameters.get("transmitters", 0)
-        variants = data.parameters.get("variants", ["DPM"])
-        promised = {f"gain/{variant}": "transmitter" for variant in variants}
-        promised |= {f: c for f, c in LAYOUT.items() if f in _SIMULATED or f in data.files}
-        if any(str(variant).startswith("cars") for variant in variants):
-            promised |= {"png/cars": "map", "polygon/cars": "map"}
-        wanted = promised
-    counts = {"map": 0, "transmitter": transmitters, "sparse": sparse}
     suffix = {True: ".png", False: ".json"}
-    return {
-        folder: _Content(maps, counts[each], suffix[is_image_folder(folder)])
-        for folder, each in wanted.items()
+    if data.manifest is None:
+        each = {"map": None, "transmitter": range(80), "sparse": range(2)}
+        return {
+            folder: _Content(dict.fromkeys(range(701), each[kind]), suffix[is_image_folder(folder)])
+            for folder, kind in LAYOUT.items()
+        }
+    everywhere = range(data.parameters.get("transmitters", 0))
+    variants = data.parameters.get("variants", ["DPM"])
+    gains = {
+        row["id"]: row.get("gains", dict.fromkeys(variants, everywhere))
+        for row in sorted(data.manifest["maps"], key=lambda row: row["id"])
     }
+    names = sorted({name for of_map in gains.values() for name in of_map})
+    folders = {
+        f"gain/{name}": {m: g[name] for m, g in gains.items() if name in g} for name in names
+    }
+    own = [f for f in LAYOUT if f in _SIMULATED or (f in data.files and f not in folders)]
+    if any(name.startswith("cars") for name in names):
+        own += ["png/cars", "polygon/cars"]
+    for folder in own:
+        per_map = LAYOUT.get(folder, "map") == "map"
+        folders[folder] = {
+            m: None if per_map else sorted({t for ids in g.values() for t in ids})
+            for m, g in gains.items()
+        }
+    return {f: _Content(ids, suffix[is_image_folder(f)]) for f, ids in folders.items()}
 
 
 def _layout() -> dict[str, str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from radiodiff.data.splits import Splits, split_overlap, split_parts
+from radiodiff.data.splits import Splits, has_own_splits, split_overlap, split_parts
 from radiodiff.data.verify.folder import (
     DatasetFolder,
     is_image_folder,
@@ -21,8 +21,11 @@ def describe_expected(data: DatasetFolder) -> str:
         return "unknown: dataset.json cannot be read"
     size = f", {data.size[0]} x {data.size[1]} cells" if data.size else ""
     if data.manifest is None:
-        return f"RadioMapSeer (there is no dataset.json): 701 maps x 80 transmitters{size}"
+        why = "lists no maps" if data.parameters else "is not there"
+        return f"RadioMapSeer (dataset.json {why}): 701 maps x 80 transmitters{size}"
     maps = len(data.manifest["maps"])
+    if "transmitters" not in data.parameters:
+        return f"dataset.json: {maps} maps of given outlines{size}"
     return f"dataset.json: {maps} maps x {data.parameters['transmitters']} transmitters{size}"
 
 
@@ -100,10 +103,11 @@ def compare_splits(data: DatasetFolder) -> dict[str, dict[str, Any]]:
         parse_name(name)[0] for f in data.files if f.startswith("gain/") for name in data.names(f)
     }
     result = {}
-    for splits in get_args(Splits) if data.manifest is None else ("city",):
+    has_own = has_own_splits(data.manifest)
+    for splits in ("city",) if has_own else get_args(Splits):
         parts = split_parts(data.manifest, splits)
         shared = split_overlap(splits, root=data.root)
-        result["its own" if data.manifest is not None else splits] = {
+        result["its own" if has_own else splits] = {
             "maps": {name: len(part) for name, part in parts.items()},
             "there": {name: len(part & there) for name, part in parts.items()},
             "shared": {" and ".join(pair): maps for pair, maps in shared.items()},

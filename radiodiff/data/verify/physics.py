@@ -9,8 +9,8 @@ import shapely
 from radiodiff import units
 from radiodiff.data.images import decode_png
 from radiodiff.data.verify.folder import DatasetFolder, parse_name
-from radiodiff.simulate.dataset import MANIFEST
-from radiodiff.simulate.outlines import dataset_outlines
+from radiodiff.simulate.manifest import MANIFEST, cell_size_of
+from radiodiff.simulate.outlines import antenna_cell, dataset_outlines
 from radiodiff.simulate.visibility import line_of_sight_mask
 
 __all__ = [
@@ -43,9 +43,8 @@ def peak_distance(data: DatasetFolder, gray: np.ndarray, folder: str, name: str)
         listed = f"antenna/{map_id}.json lists {len(positions)}"
         data.fault(f"{folder}/{name}", f"has no transmitter: {listed}")
         return None
-    x, y = positions[rest[0]]
+    row, column = antenna_cell(positions[rest[0]], gray.shape)
     rows, columns = np.nonzero(gray == gray.max())
-    row, column = gray.shape[0] - 1 - round(y), round(x)  # y points up in the lists
     distance = int(np.maximum(abs(rows - row), abs(columns - column)).min())
     if distance > MAX_PEAK_CELLS:
         reason = f"is brightest {distance} cells from its transmitter, row {row}, column {column}"
@@ -118,7 +117,12 @@ def summarise_fits(fits: dict[int, tuple[float, float]]) -> dict[str, Any] | Non
 def check_line_of_sight(data: DatasetFolder, folder: str) -> dict[str, Any]:
     """Try the line-of-sight law on a few maps (eq. ``line-of-sight``)."""
     faulty = {row["file"] for row in data.faults}
-    if MANIFEST in faulty:
+    try:
+        told = {"parameters": data.parameters} if data.parameters else None
+        cell_size_m = cell_size_of(data.root, told, data.size)
+    except ValueError:
+        cell_size_m = None
+    if MANIFEST in faulty or cell_size_m is None:
         return {"skipped": f"{MANIFEST} does not tell the size of a cell"}
     polygons = {parse_name(name)[0] for name in data.names("polygon/buildings_complete")}
     pairs: dict[int, list[int]] = {}
@@ -138,7 +142,8 @@ def check_line_of_sight(data: DatasetFolder, folder: str) -> dict[str, Any]:
         try:
             outlines = dataset_outlines(data.root, map_id)
             for transmitter in pairs[map_id][:LAW_TRANSMITTERS]:
-                errors.append(_law_errors_db(data, folder, map_id, transmitter, outlines))
+                place = map_id, transmitter
+                errors.append(_law_errors_db(data, folder, place, outlines, cell_size_m))
         except Exception as error:  # outlines can be wrong in any way
             data.fault(f"polygon/buildings_complete/{map_id}.json", error)
     together = np.concatenate([*errors, np.empty(0)])
@@ -158,15 +163,17 @@ def check_line_of_sight(data: DatasetFolder, folder: str) -> dict[str, Any]:
 
 
 def _law_errors_db(
-    data: DatasetFolder, folder: str, map_id: int, transmitter: int, outlines: Sequence[Any]
+    data: DatasetFolder,
+    folder: str,
+    place: tuple[int, int],
+    outlines: Sequence[Any],
+    cell_size_m: float,
 ) -> np.ndarray:
     """Return path gain minus the law [dB] at the outdoor cells that a transmitter sees."""
-    size = data.size[0]
-    cell_size_m = float(data.parameters.get("cell_size_m", 1.0))
+    size, (map_id, transmitter) = data.size[0], place
     path = data.root / folder / f"{map_id}_{transmitter}.png"
     gray = decode_png(path.read_bytes(), data.size)
-    x, y = data.antennas[map_id][transmitter]
-    cell = size - 1 - round(y), round(x)
+    cell = antenna_cell(data.antennas[map_id][transmitter], data.size)
     x_m, y_m = units.cell_to_m(cell, size=size, cell_size_m=cell_size_m)
     if shapely.contains_xy(shapely.union_all(list(outlines)), x_m, y_m):
         return np.empty(0)

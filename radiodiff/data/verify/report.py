@@ -25,7 +25,8 @@ from radiodiff.data.verify.layout import (
     find_missing,
 )
 from radiodiff.data.verify.physics import check_line_of_sight
-from radiodiff.simulate.dataset import DIGESTS, MANIFEST
+from radiodiff.simulate.layout import DIGESTS
+from radiodiff.simulate.manifest import MANIFEST
 
 __all__ = ["format_report", "verify_dataset"]
 

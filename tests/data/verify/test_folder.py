@@ -92,7 +92,7 @@ ONE_MAP = '{"maps": [{"id": 0, "split": "train"}], "parameters": {"transmitters"
         (ONE_MAP % '"variants": ["NOPE"]', "must list variants"),
         (ONE_MAP % '"size": 0', "how many cells"),
         (ONE_MAP % '"cell_size_m": "a"', "how long a cell"),
-        ("[" * 100_000, "recursion"),
+        ("[" * 100_000, "nested too deep"),
     ],
 )
 def test_manifest_that_promises_nothing_is_the_one_fault(root, manifest, message):
