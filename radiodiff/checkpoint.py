@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from radiodiff.files import rename_folder, write_atomically
+from radiodiff.files import read_json, rename_folder, write_atomically
 
 __all__ = [
     "load_checkpoint",
@@ -79,7 +79,7 @@ def save_checkpoint(
 def load_checkpoint(accelerator: Accelerator, path: Path) -> dict[str, Any]:
     """Restore a checkpoint into the prepared objects and return its plain values."""
     accelerator.load_state(str(path))
-    return json.loads((Path(path) / "state.json").read_text())
+    return read_json(Path(path) / "state.json")
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

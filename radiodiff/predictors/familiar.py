@@ -1,6 +1,5 @@
 """Which scenes a run knows: it refuses cells of another size and warns of unlike places."""
 
-import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from radiodiff.config import Config
+from radiodiff.files import read_json
 from radiodiff.scene import Scene
 
 __all__ = ["SceneStatistics"]
@@ -43,10 +43,15 @@ class SceneStatistics(NamedTuple):
 
     @classmethod
     def of_run(cls, run_dir: Path, config: Config) -> "SceneStatistics | None":
-        """Return what training noted, or what the configuration says of simulated maps."""
+        """Return what training noted, or what the configuration says of simulated maps.
+
+        Raises:
+            FileError: If the note does not hold what training writes.
+        """
         path = run_dir / "scenes.json"
         if path.is_file():
-            noted = json.loads(path.read_text())
+            numbers = dict.fromkeys(("cell_size_m", "built_low", "built_high"), float)
+            noted = read_json(path, numbers | {"sides": list})
             return cls(**noted | {"sides": tuple(noted["sides"])})
         simulate = config.data.simulate
         if simulate is None:

@@ -1,6 +1,5 @@
 """From a trained run to path gain: a scene in, decibels out."""
 
-import json
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from radiodiff import units
 from radiodiff.checkpoint import load_weights
 from radiodiff.conditions import CHANNELS, make_condition, network_range, pick_channels
 from radiodiff.config import Config, load_config
-from radiodiff.files import project_path
+from radiodiff.files import project_path, read_json
 from radiodiff.models import AutoencoderKL, UNet
 from radiodiff.predictors.familiar import SceneStatistics
 from radiodiff.predictors.space import Space
@@ -84,7 +83,7 @@ class RadioDiffPipeline:
             load_weights(autoencoder, run_dir / "autoencoder.safetensors")
             autoencoder.to(device)
         load_weights(network, run_dir / "diffusion.safetensors")
-        scale = json.loads((run_dir / "latents.json").read_text())["latent_scale"]
+        scale = read_json(run_dir / "latents.json", {"latent_scale": float})["latent_scale"]
         return cls(
             autoencoder,
             network.to(device),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from radiodiff.checkpoint import save_tensors
 from radiodiff.config import Config, load_config, save_config
-from radiodiff.files import rename_folder, sha256, write_atomically
+from radiodiff.files import read_json, rename_folder, sha256, write_atomically
 from radiodiff.losses import LPIPS_CHANNELS
 from radiodiff.models import (
     AutoencoderKL,
@@ -215,7 +215,7 @@ def export_run(run_dir: Path, path: Path) -> int:
                 "a run of profile R24 or R25 can be exported"
             )
     note = run_dir / _NOTE_FILE
-    keys = tuple(json.loads(note.read_text())["keys"]) if note.is_file() else ()
+    keys = tuple(read_json(note, {"keys": list})["keys"]) if note.is_file() else ()
     state = run_state_dict(run_dir, config, autoencoder, unet, keys=keys)
     save_tensors(state, path)
     return len(state)
@@ -245,7 +245,7 @@ def run_state_dict(
             AUTOENCODER_PREFIX + key if key.startswith("loss") else key: value
             for key, value in rest.items()
         }
-        scale = json.loads((run_dir / "latents.json").read_text())["latent_scale"]
+        scale = read_json(run_dir / "latents.json", {"latent_scale": float})["latent_scale"]
         rest.setdefault("scale_factor", torch.tensor(scale))
     return reference_state_dict(
         autoencoder,

@@ -18,7 +18,7 @@ from torch import Tensor
 from radiodiff.checkpoint import newest_checkpoint, save_content
 from radiodiff.config import Config
 from radiodiff.ema import EMA
-from radiodiff.files import sha256, write_atomically
+from radiodiff.files import read_json, sha256, write_atomically
 from radiodiff.reference import (
     R25,
     UNET_PREFIX,
@@ -155,7 +155,7 @@ def _place_first_stage(
         Weights that the U-Net starts from, if the file names any.
     """
     note, sources = run_dir / "first_stage.json", _sources(run)
-    if note.is_file() and json.loads(note.read_text()) != sources:
+    if note.is_file() and read_json(note) != sources:
         raise ConfigError(
             f"{run_dir} was started from other weights (first_stage.json there says which): "
             "choose another run folder"

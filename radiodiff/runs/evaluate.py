@@ -11,7 +11,7 @@ import yaml
 from radiodiff.config import Config, EvaluateConfig
 from radiodiff.data import RadioMapSeer, path_gain_db, split_overlap, transmitter_cell
 from radiodiff.data.open import make_dataset
-from radiodiff.files import write_atomically
+from radiodiff.files import read_json, write_atomically
 from radiodiff.plots import plot_predictions
 from radiodiff.predictors import (
     PipelinePredictor,
@@ -169,7 +169,7 @@ def _write_figure(
 def _describe(training: RadioMapSeer, held_out: RadioMapSeer) -> dict[str, Any]:
     """Say what the numbers were computed on."""
     manifest = training.root / "dataset.json"
-    described = json.loads(manifest.read_text()) if manifest.is_file() else {}
+    described = read_json(manifest) if manifest.is_file() else {}
     cities = {row["id"]: row["city"] for row in described.pop("maps", [])}
     return {
         "source": "simulated" if described else "RadioMapSeer",

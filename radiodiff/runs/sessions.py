@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from radiodiff.checkpoint import newest_checkpoint
-from radiodiff.files import write_atomically
+from radiodiff.files import read_json, write_atomically
 from radiodiff.provenance import made_by
 from radiodiff.runs.guard import STAGES
 
@@ -39,10 +39,10 @@ def seconds_of_run(run_dir: Path) -> dict[str, float]:
     seconds = {"data": sum(session["data_s"] for session in _sessions(run_dir))}
     for stage in STAGES:
         checkpoint = newest_checkpoint(run_dir / stage / "checkpoints")
-        state = {} if checkpoint is None else json.loads((checkpoint / "state.json").read_text())
+        state = {} if checkpoint is None else read_json(checkpoint / "state.json")
         seconds[stage] = state.get("seconds", 0.0)
     return seconds
 
 
 def _sessions(run_dir: Path) -> list[dict[str, Any]]:
-    return json.loads((run_dir / _FILE).read_text())
+    return read_json(run_dir / _FILE, list)

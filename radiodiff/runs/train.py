@@ -17,7 +17,7 @@ from radiodiff.config import Config, save_config
 from radiodiff.data import EightSymmetries, RadioMapSeer
 from radiodiff.data.open import make_dataset
 from radiodiff.data.options import MapDataset
-from radiodiff.files import project_path, remove_temporaries, write_atomically
+from radiodiff.files import project_path, read_json, remove_temporaries, write_atomically
 from radiodiff.models import AutoencoderKL, UNet, parameter_count
 from radiodiff.predictors.familiar import SceneStatistics
 from radiodiff.predictors.pipeline import RadioDiffPipeline, mean_run
@@ -169,7 +169,7 @@ def _scale(space: Space, dataset: MapDataset, run_dir: Path) -> float:
         scale = scale or _measured_scale(space, dataset, state.device)
         write_atomically(path, json.dumps({"latent_scale": scale}))
     state.wait_for_everyone()  # on every path: one process alone in a barrier waits for ever
-    return json.loads(path.read_text())["latent_scale"]
+    return read_json(path, {"latent_scale": float})["latent_scale"]
 
 
 def _measured_scale(space: Space, dataset: MapDataset, device: torch.device) -> float:
