@@ -31,7 +31,8 @@ def only_writer(folder: Path, *, wait: bool = True) -> Iterator[None]:
 
     The hold ends with its process, however it ends, and is the library `filelock`'s: it works on
     Linux, macOS and Windows, and on network folders that have ``flock``. It is a hidden file in
-    the folder, `LOCK_NAME`, which is removed at the end.
+    the folder, `LOCK_NAME`, which is removed at the end. A folder that this process may only read,
+    such as a finished dataset on a shared disk, needs no hold.
 
     Args:
         folder: Folder that is to be written to.
@@ -39,11 +40,14 @@ def only_writer(folder: Path, *, wait: bool = True) -> Iterator[None]:
 
     Raises:
         BlockingIOError: If another process holds it and ``wait`` is false.
-        OSError: If the folder cannot be made or written to.
+        OSError: If the folder cannot be made, or its lock file cannot be opened.
     """
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"expected {folder} to be a folder, got a file; choose another path")
     folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        yield
+        return
     lock = filelock.FileLock(folder / LOCK_NAME)
     try:
         lock.acquire(timeout=0)

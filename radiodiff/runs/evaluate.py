@@ -9,7 +9,7 @@ from typing import Any
 from radiodiff.config import Config, EvaluateConfig
 from radiodiff.data import RadioMapSeer, path_gain_db, split_overlap, transmitter_cell
 from radiodiff.data.open import make_dataset
-from radiodiff.files import write_atomically
+from radiodiff.files import read_json, write_atomically
 from radiodiff.plots import plot_predictions
 from radiodiff.predictors import (
     PipelinePredictor,
@@ -168,7 +168,7 @@ def _write_figure(
 def _describe(training: RadioMapSeer, held_out: RadioMapSeer) -> dict[str, Any]:
     """Say what the numbers were computed on."""
     manifest = training.root / "dataset.json"
-    described = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+    described = read_json(manifest) if manifest.is_file() else {}
     cities = {row["id"]: row["city"] for row in described.pop("maps", [])}
     return {
         "source": "simulated" if described else "RadioMapSeer",

@@ -16,7 +16,7 @@ from radiodiff.config import EvaluateConfig
 from radiodiff.data import EdgeDataset, EdgeImages, RadioMapSample
 from radiodiff.data.open import make_dataset
 from radiodiff.data.options import MapDataset
-from radiodiff.files import sha256, write_atomically
+from radiodiff.files import read_json, sha256, write_atomically
 from radiodiff.predictors import draw_maps
 from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.progress import log_progress
@@ -94,7 +94,7 @@ def _claim_folder(
         **{name: getattr(settings, name) for name in ("seed", "shared_noise")},
     }
     note = out_dir / "sample.json"
-    if note.is_file() and json.loads(note.read_text(encoding="utf-8")) != drawn_from:
+    if note.is_file() and read_json(note) != drawn_from:
         raise ValueError(f"{out_dir} holds pictures of other weights or settings: name another")
     write_atomically(note, json.dumps(drawn_from, indent=1) + "\n")
 

@@ -4,7 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+import warnings
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +77,27 @@ def test_a_failing_writer_lets_go(tmp_path):
     with only_writer(tmp_path, wait=False):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_may_only_be_read_needs_no_hold():
+    """As a finished dataset on a shared disk, which a training opens and never writes to."""
+    folder = Path(tempfile.mkdtemp())  # not tmp_path, which other users cannot enter
+    folder.chmod(0o555)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads
+        child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            if os.geteuid() == 0:  # who may write anywhere
+                os.setuid(65534)
+            with only_writer(folder):
+                status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert list(folder.iterdir()) == []
+    folder.rmdir()
 
 
 def test_a_file_is_not_written_into(tmp_path):
