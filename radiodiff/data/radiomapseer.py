@@ -23,7 +23,7 @@ from radiodiff.conditions import (
 )
 from radiodiff.data.channel_cache import ChannelCache
 from radiodiff.data.images import DatasetError, check_size, list_pairs, read_gray
-from radiodiff.data.packed import PackedImages
+from radiodiff.data.pack_reader import PackedImages
 from radiodiff.data.sample import RadioMapSample
 from radiodiff.data.splits import Split, Splits, read_manifest, split_maps
 from radiodiff.files import project_path

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from radiodiff.data.images import DatasetError, decode_png, parse_name, png_header
-from radiodiff.data.packed import FOLDER as PACKED
+from radiodiff.data.pack_reader import FOLDER as PACKED
 from radiodiff.data.splits import read_manifest
 from radiodiff.simulate.dataset import MANIFEST, VARIANTS
 from radiodiff.simulate.outlines import read_antennas
