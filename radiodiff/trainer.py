@@ -29,6 +29,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from radiodiff.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, save_weights
 from radiodiff.config import TrainingConfig
 from radiodiff.data import GrayBatch, GrayBatches, RadioMapSample, to_samples
+from radiodiff.data.loading import sound_batches
 from radiodiff.ema import EMA
 from radiodiff.files import write_atomically
 from radiodiff.tasks import Task
@@ -348,7 +349,7 @@ class _Loop:
             pin_memory=self.accelerator.device.type == "cuda",
             generator=torch.Generator(),  # keeps the loader's own draws away from dropout
         )
-        for batch in loader:
+        for batch in sound_batches(loader):
             batch = send_to_device(batch, self.accelerator.device)
             yield to_samples(batch) if isinstance(batch, GrayBatch) else batch
 

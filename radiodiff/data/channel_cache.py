@@ -26,8 +26,8 @@ class ChannelCache:
     """Channels on disk, made when asked for and again when what they are made from has changed.
 
     A file names the digest of what it was made from, and of its cells. Files appear whole, so
-    several processes
-    may share a folder. Where nothing can be written, the last maps stay in memory.
+    several processes may share a folder. Where nothing can be written, the last maps stay in
+    memory.
 
     Args:
         folder: Receives ``<name>.png``.
