@@ -1,4 +1,4 @@
-"""What was scored so far, on disk: a killed evaluation goes on where it stopped."""
+"""What was done so far, on disk: what is killed goes on where it stopped."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from radiodiff.files import read_text
+from radiodiff.files import read_text, write_atomically
 
 __all__ = ["Journal"]
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class Journal:
-    """Rows of numbers in a file that outlives its process; for one writer at a time.
+    """Rows of values in a file that outlives its process; for one writer at a time.
 
     Each line has a checksum. A torn line and what follows it count for nothing.
 
@@ -41,15 +41,14 @@ class Journal:
             return
         try:
             if self._state == "new":  # anew: without a torn line, and with the key
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self.path.write_text("".join(map(_line, [self._key, *self.rows])), "utf-8")
+                write_atomically(self.path, "".join(map(_line, [self._key, *self.rows])))
             else:
                 with self.path.open("a", encoding="utf-8") as file:
                     file.write(_line(row))
             self._state = "open"
         except OSError as error:
             self._state = "lost"
-            logger.warning("scores so far are not kept, a stop would lose them: %s", error)
+            logger.warning("what is done is not noted, a stop would lose it: %s", error)
 
     def remove(self) -> None:
         """Remove the file: the whole result is written."""
