@@ -19,6 +19,7 @@ from radiodiff.files import shorten
 
 __all__ = [
     "Scene",
+    "as_cell",
     "as_mask",
     "check_cell_size",
     "checked_scenes",
@@ -91,7 +92,7 @@ def make_scene(
     mask = as_mask(building_mask, "building_mask")
     if mask.ndim != 2 or mask.numel() == 0:
         raise ValueError(f"building_mask must have shape (h, w), got {tuple(mask.shape)}")
-    row, col = _cell(transmitter_cell)
+    row, col = as_cell(transmitter_cell)
     if not (0 <= row < mask.shape[0] and 0 <= col < mask.shape[1]):
         raise ValueError(f"transmitter_cell {(row, col)} lies outside the {tuple(mask.shape)} map")
     if mask[row, col]:
@@ -166,8 +167,8 @@ def _as_tensor(values: ArrayLike | Tensor, what: str) -> Tensor:
     """Return numbers as a new tensor on the CPU, apart from the memory and gradients given."""
     if isinstance(values, str | bytes | os.PathLike):
         raise ValueError(f"{what} must be an array, got a path or text: read the file first")
-    mode = getattr(values, "mode", "L")
-    if mode not in ("1", "L"):
+    mode = getattr(values, "mode", None)
+    if isinstance(mode, str) and mode not in ("1", "L"):
         raise ValueError(f"{what} must be a gray image, got mode {mode}: convert it first")
     if getattr(values, "mask", False) is not False and np.ma.is_masked(values):
         raise ValueError(f"{what} has masked entries: fill them first")
@@ -186,8 +187,12 @@ def _as_tensor(values: ArrayLike | Tensor, what: str) -> Tensor:
     return given
 
 
-def _cell(transmitter_cell: Sequence[int] | np.ndarray | Tensor) -> tuple[int, int]:
-    """Return row and column; whole numbers of any type are one."""
+def as_cell(transmitter_cell: Sequence[int] | np.ndarray | Tensor) -> tuple[int, int]:
+    """Return row and column of whole numbers of any type.
+
+    Raises:
+        ValueError: If they are not two of them.
+    """
     try:
         places = [float(place) for place in transmitter_cell]
     except (TypeError, ValueError, RuntimeError):

@@ -63,25 +63,25 @@ class CornerSpans(NamedTuple):
     """Runs as from `visible_spans`, shape ``(runs, 3)``."""
 
 
-def find_walls(geometry: BaseGeometry, extents_m: tuple[float, float]) -> np.ndarray:
+def find_walls(geometry: BaseGeometry, extents_m: float | tuple[float, float]) -> np.ndarray:
     """Return all walls and the four sides of the tile as directed segments.
 
     The sides, with the outside on their left, make sure that every ray hits something.
 
     Args:
         geometry: Union of the buildings within the tile [m], its lower left corner at 0.
-        extents_m: Sides of the tile, along x and y [m].
+        extents_m: Sides of the tile, along x and y if they differ [m].
 
     Returns:
         Segments ``(x_0, y_0, x_1, y_1)`` [m], shape ``(walls, 4)``, the building on the left.
     """
     segments = [np.hstack([ring, np.roll(ring, -1, axis=0)]) for ring in _rings(geometry)]
-    x, y = extents_m
+    x, y = np.broadcast_to(extents_m, 2)
     sides = np.array([[0, 0, 0, y], [0, y, x, y], [x, y, x, 0], [x, 0, 0, 0]], np.float64)
     return np.concatenate([*segments, sides])
 
 
-def find_corners(geometry: BaseGeometry, extents_m: tuple[float, float]) -> Corners:
+def find_corners(geometry: BaseGeometry, extents_m: float | tuple[float, float]) -> Corners:
     """Return the corners that stick out of buildings into the open ground of the tile.
 
     Left out are corners that turn by less than a milliradian, that lie on the edge of the tile, or
@@ -89,7 +89,7 @@ def find_corners(geometry: BaseGeometry, extents_m: tuple[float, float]) -> Corn
 
     Args:
         geometry: Union of the buildings within the tile [m], its lower left corner at 0.
-        extents_m: Sides of the tile, along x and y [m].
+        extents_m: Sides of the tile, along x and y if they differ [m].
     """
     points, backward, forward = np.empty((3, 0, 2))
     for ring in _rings(geometry):
