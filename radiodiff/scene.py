@@ -155,12 +155,17 @@ def check_cell_size(cell_size_m: float) -> float:
         ValueError: If it is no positive number.
     """
     try:
-        size_m = float(cell_size_m)
-    except (TypeError, ValueError, RuntimeError):
+        size_m = float(_plain(cell_size_m))
+    except (TypeError, ValueError, RuntimeError, NotImplementedError):
         size_m = math.nan
     if isinstance(cell_size_m, str | bytes) or not 0 < size_m < math.inf:
         raise ValueError(f"cell_size_m must be positive, got {shorten(cell_size_m)}")
     return size_m
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without gradients, if it is a tensor."""
+    return value.detach().cpu() if isinstance(value, Tensor) else value
 
 
 def _as_tensor(values: ArrayLike | Tensor, what: str) -> Tensor:
@@ -194,8 +199,8 @@ def as_cell(transmitter_cell: Sequence[int] | np.ndarray | Tensor) -> tuple[int,
         ValueError: If they are not two of them.
     """
     try:
-        places = [float(place) for place in transmitter_cell]
-    except (TypeError, ValueError, RuntimeError):
+        places = [float(place) for place in _plain(transmitter_cell)]
+    except (TypeError, ValueError, RuntimeError, NotImplementedError):
         places = []
     if isinstance(transmitter_cell, str | bytes) or len(places) != 2:
         raise ValueError(f"transmitter_cell must be (row, col), got {shorten(transmitter_cell)}")
