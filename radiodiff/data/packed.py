@@ -211,7 +211,7 @@ def _open_partial(plan: _Plan) -> set[int]:
     try:
         header, *lines = read_text(plan.journal).splitlines()
         is_ours = json.loads(header) == list(plan.shape) and plan.partial.is_file()
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         is_ours = False
     if is_ours:
         written = {k for k in plan.shards if _journal_line(plan, k) in lines}
@@ -238,7 +238,7 @@ def _journal_line(plan: _Plan, shard: int) -> str:
 
 def _note(plan: _Plan, shard: int) -> None:
     """Note a finished shard in the journal."""
-    with plan.journal.open("a") as file:
+    with plan.journal.open("a", encoding="utf-8") as file:
         file.write(_journal_line(plan, shard) + "\n")
 
 

@@ -41,7 +41,7 @@ class Published(NamedTuple):
 def _read() -> Iterator[Published]:
     """Read the rows: text, numbers where the columns hold numbers, `None` where a cell is empty."""
     numbers = ("nmse", "rmse", "ssim", "psnr_db")
-    with Path(__file__).with_suffix(".csv").open(newline="") as file:
+    with Path(__file__).with_suffix(".csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             values = {name: float(row[name]) if row[name] else None for name in numbers}
             yield Published(**(row | values))

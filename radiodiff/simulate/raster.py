@@ -7,6 +7,7 @@ import numpy as np
 
 from radiodiff import units
 from radiodiff.simulate.dominant_path import DominantPath
+from radiodiff.simulate.occlusion import checked_raster
 from radiodiff.simulate.outlines import clear_round, trace_outlines
 from radiodiff.simulate.ray_tracing import RayTracing
 
@@ -28,6 +29,9 @@ def raster_gain_db(
 
     Returns:
         Path gain [dB], shape ``(h, w)``.
+
+    Raises:
+        ValueError: If a mask is no raster of False and True, or the cell lies off it.
     """
 
     def gain_db(mask: np.ndarray, place_m: tuple[float, float]) -> np.ndarray:
@@ -55,8 +59,18 @@ def raster_ray_gain_db(
 
     Returns:
         Path gain [dB], shape ``(h, w)``.
+
+    Raises:
+        ValueError: If a mask is no raster of False and True, or the cell lies off it.
     """
-    cars = b"" if cars_mask is None else np.ascontiguousarray(cars_mask, dtype=bool).tobytes()
+    cars = b""
+    if cars_mask is not None:
+        known, *_ = checked_raster(_as_bool(cars_mask), transmitter_cell)
+        if known.shape != np.shape(building_mask):
+            raise ValueError(
+                f"expected cars_mask of shape {np.shape(building_mask)}, got {known.shape}"
+            )
+        cars = known.tobytes()
 
     def gain_db(mask: np.ndarray, place_m: tuple[float, float]) -> np.ndarray:
         engine = _ray_tracing(mask.tobytes(), cars, mask.shape, cell_size_m)
@@ -72,13 +86,19 @@ def _over_raster(
     cell_size_m: float,
 ) -> np.ndarray:
     """Return the gain of a mask and a place [m], finite everywhere."""
-    mask = np.ascontiguousarray(building_mask, dtype=bool)
-    place_m = units.cell_to_m(transmitter_cell, size=len(mask), cell_size_m=cell_size_m)
+    mask, *cell = checked_raster(_as_bool(building_mask), transmitter_cell)
+    place_m = units.cell_to_m(tuple(cell), size=len(mask), cell_size_m=cell_size_m)
     try:
         found = gain_db(mask, place_m)
     except ValueError:  # smoothed outlines may reach the transmitter: leave it room
-        found = gain_db(clear_round(mask, transmitter_cell), place_m)
+        found = gain_db(clear_round(mask, tuple(cell)), place_m)
     return np.nan_to_num(found, nan=units.FLOOR_DB, neginf=units.FLOOR_DB)
+
+
+def _as_bool(mask: np.ndarray) -> np.ndarray:
+    """Return a mask of zeros and ones as bool; anything else as it is."""
+    is_mask = hasattr(mask, "dtype") and np.isin(mask, (0, 1)).all()
+    return np.asarray(mask).astype(bool) if is_mask else mask
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,17 +1,22 @@
 """Arrays as people have them: taken for what they are, or refused in one line."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from radiodiff.cli.main import main
 from radiodiff.conditions import make_condition
 from radiodiff.explorer import predict_grid
 from radiodiff.predictors import PREDICTORS
 from radiodiff.predictors.baselines import DistanceLaw
 from radiodiff.scene import Scene, make_scene, resample_scene, stack_scenes
+from radiodiff.simulate import occlusion_m, raster_gain_db
+
+from ..conftest import write_radiomapseer
 
 MASK = np.zeros((6, 9), bool)
 MASK[1:3, 2:5] = True
@@ -209,3 +214,39 @@ def test_the_explorer_refuses_what_is_no_mask():
         predict_grid("dominant_path", np.full((6, 9), 0.5), 1.0)
     with pytest.raises(ValueError, match="buildings must be an array, got a path"):
         predict_grid("dominant_path", "buildings.png", 1.0)
+
+
+@pytest.mark.parametrize("engine", [raster_gain_db, occlusion_m])
+def test_an_engine_takes_a_raster_or_says_in_one_line_why_not(engine):
+    for mask, cell in ((MASK, (4.0, 7.0)), (MASK[::-1][::-1], np.array(CELL)), (MASK, CELL)):
+        assert np.array_equal(engine(mask, cell, 1.0), engine(MASK, CELL, 1.0))
+    for mask, cell, message in (
+        (MASK, (4.5, 7), "on the raster"),
+        (MASK, (6, 0), "on the raster"),
+        (MASK, (np.nan, 0), "on the raster"),
+        (MASK, None, "mask of NumPy and its"),
+        (np.full((6, 9), 0.5), CELL, "to be bool"),
+        (MASK[None], CELL, r"of shape \(h, w\)"),
+        ([[0, 1], [0]], CELL, "mask of NumPy and its"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            engine(mask, cell, 1.0)
+
+
+@pytest.mark.parametrize("asked", [None, "a picture", "view.png", "view.PDF", "v.1/x"])
+def test_the_name_of_a_picture_is_the_one_that_was_written(tmp_path, monkeypatch, capsys, asked):
+    monkeypatch.chdir(tmp_path)
+    root = write_radiomapseer(tmp_path / "maps", (3,))
+    command = ["data", "show", str(root), "3_1", *(["--out", asked] if asked else [])]
+    assert main(command) == 0
+    written = Path(capsys.readouterr().out.removeprefix("picture: ").strip())
+    assert written.is_file()
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and root not in path.parents]
+    assert [path.resolve() for path in files] == [written.resolve()]
+
+
+def test_a_picture_of_no_known_format_is_refused(tmp_path, capsys):
+    root = write_radiomapseer(tmp_path / "maps", (3,))
+    assert main(["data", "show", str(root), "3_1", "--out", str(tmp_path / "x.npy")]) == 2
+    assert "--out must end in one of" in capsys.readouterr().err
+    assert not (tmp_path / "x.npy").exists()
