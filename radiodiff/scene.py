@@ -156,7 +156,7 @@ def check_cell_size(cell_size_m: float) -> float:
     """
     try:
         size_m = float(_plain(cell_size_m))
-    except (TypeError, ValueError, RuntimeError, NotImplementedError):
+    except (TypeError, ValueError, RuntimeError):
         size_m = math.nan
     if isinstance(cell_size_m, str | bytes) or not 0 < size_m < math.inf:
         raise ValueError(f"cell_size_m must be positive, got {shorten(cell_size_m)}")
@@ -183,7 +183,7 @@ def _as_tensor(values: ArrayLike | Tensor, what: str) -> Tensor:
         else:  # a copy in order: no negative strides, nothing read-only or of other byte order
             array = np.array(values)
             given = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
-    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{what} must be an array of numbers, got {shorten(values)}: {shorten(str(error), 100)}"
         ) from error
@@ -200,7 +200,7 @@ def as_cell(transmitter_cell: Sequence[int] | np.ndarray | Tensor) -> tuple[int,
     """
     try:
         places = [float(place) for place in _plain(transmitter_cell)]
-    except (TypeError, ValueError, RuntimeError, NotImplementedError):
+    except (TypeError, ValueError, RuntimeError):
         places = []
     if isinstance(transmitter_cell, str | bytes) or len(places) != 2:
         raise ValueError(f"transmitter_cell must be (row, col), got {shorten(transmitter_cell)}")

@@ -3,16 +3,10 @@
 import argparse
 import difflib
 import json
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from radiodiff.cli.choices import VARIANTS
-from radiodiff.files import write_atomically
 from radiodiff.progress import log_progress
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["add_commands"]
 
@@ -63,7 +57,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> None:
     from radiodiff.data import RadioMapOptions, RadioMapSeer
-    from radiodiff.plots import plot_sample
+    from radiodiff.plots import plot_sample, save_figure
 
     has_cars = options.simulation.startswith("cars")
     simulation = options.simulation.removeprefix("cars")
@@ -80,18 +74,7 @@ def _show(options: argparse.Namespace) -> None:
     sample = dataset[names.index(options.name)]
     figure = plot_sample(sample, title=f"{options.name}, {options.simulation}")
     out = options.out or Path(f"{options.name}_{options.simulation}.png")
-    print(f"picture: {_save(figure, out)}")
-
-
-def _save(figure: "Figure", out: Path) -> Path:
-    """Save a figure and return its name: with ``.png`` where it has no extension."""
-    out = out if out.suffix else out.with_name(f"{out.name}.png")
-    kinds = figure.canvas.get_supported_filetypes()
-    kind = out.suffix[1:].lower()
-    if kind not in kinds:
-        raise ValueError(f"--out must end in one of {', '.join(sorted(kinds))}, got {out}")
-    write_atomically(out, partial(figure.savefig, dpi=110, format=kind))
-    return out
+    print(f"picture: {save_figure(figure, out)}")
 
 
 def _pack(options: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib.style
@@ -10,7 +11,9 @@ from matplotlib.artist import allow_rasterization
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure as PlainFigure
 
-__all__ = ["Figure", "house_style", "styled"]
+from radiodiff.files import write_atomically
+
+__all__ = ["Figure", "house_style", "save_figure", "styled"]
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -49,3 +52,25 @@ class Figure(PlainFigure):
     def savefig(self, *args: Any, **kwargs: Any) -> None:
         """Save the figure, see `matplotlib.figure.Figure.savefig`."""
         super().savefig(*args, **kwargs)
+
+
+def save_figure(figure: PlainFigure, path: Path, *, dpi: float = 110) -> Path:
+    """Write a figure and return its file, whole or absent.
+
+    Args:
+        figure: What to write.
+        path: Where; ``.png`` is added where the name has no extension.
+        dpi: Dots an inch.
+
+    Raises:
+        ValueError: If there is no format of this extension.
+        OSError: If the file cannot be written.
+    """
+    path = Path(path)
+    path = path if path.suffix else path.with_name(f"{path.name}.png")
+    formats = figure.canvas.get_supported_filetypes()
+    kind = path.suffix[1:].lower()
+    if kind not in formats:
+        raise ValueError(f"{path} must end in one of {', '.join(sorted(formats))}")
+    write_atomically(path, functools.partial(figure.savefig, dpi=dpi, format=kind))
+    return path

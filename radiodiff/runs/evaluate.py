@@ -4,7 +4,6 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from radiodiff.data.open import make_dataset
 from radiodiff.data.pack_reader import digest_of, scan
 from radiodiff.data.splits import read_manifest
 from radiodiff.files import project_path, sha256, shorten, write_atomically
-from radiodiff.plots import plot_predictions
+from radiodiff.plots import plot_predictions, save_figure
 from radiodiff.predictors import (
     PipelinePredictor,
     Predictor,
@@ -194,7 +193,7 @@ def _write_figure(
     path = results_dir / "predictions.png"
     try:
         figure = plot_predictions(_figure_rows(dataset, model, config))
-        write_atomically(path, partial(figure.savefig, dpi=110, format="png"))
+        save_figure(figure, path)
     except Exception as error:
         path.unlink(missing_ok=True)  # an older one shows another prediction
         reason = shorten(f"{type(error).__name__}: {error}", 200)

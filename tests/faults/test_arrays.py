@@ -248,5 +248,5 @@ def test_the_name_of_a_picture_is_the_one_that_was_written(tmp_path, monkeypatch
 def test_a_picture_of_no_known_format_is_refused(tmp_path, capsys):
     root = write_radiomapseer(tmp_path / "maps", (3,))
     assert main(["data", "show", str(root), "3_1", "--out", str(tmp_path / "x.npy")]) == 2
-    assert "--out must end in one of" in capsys.readouterr().err
+    assert "x.npy must end in one of" in capsys.readouterr().err
     assert not (tmp_path / "x.npy").exists()
