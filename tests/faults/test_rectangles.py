@@ -28,7 +28,7 @@ from radiodiff.runs.evaluate import evaluate_run
 from radiodiff.runs.sample import sample_run
 from radiodiff.runs.train import train_run
 from radiodiff.scene import make_scene, stack_scenes
-from radiodiff.simulate.dominant_path import DominantPath
+from radiodiff.simulate.dominant_path import DominantPath, DominantPathConstants
 from radiodiff.simulate.ray_tracing import RayTracing
 
 from ..conftest import TEST_MAPS, TRAIN_MAPS
@@ -142,6 +142,18 @@ def test_an_engine_on_a_rectangle_is_that_of_the_mirrored_one(engine, shape):
     assert found.shape == shape
     np.testing.assert_allclose(found, other[::-1, ::-1].T, atol=1e-9)
     assert np.isfinite(found).mean() > 0.1
+
+
+@pytest.mark.parametrize("shape", [(20, 50), (50, 20)], ids=str)
+def test_no_path_leaves_a_rectangle(shape):
+    """A wall across it hides all that lies behind: none leads round its ends."""
+    height, width = shape
+    wall = box(20, -5, 24, height + 5) if width > height else box(-5, 20, width + 5, 24)
+    streets = DominantPathConstants(roof_height_m=np.inf)
+    found = DominantPath([wall], shape, 1.0, streets).path_gain_db((10.5, 10.5))
+    near = found[:, :20] if width > height else found[-20:]
+    assert np.isfinite(near).all()
+    assert np.isfinite(found).sum() == near.size
 
 
 @pytest.mark.parametrize("shape", SIDES, ids=str)
