@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from radiodiff import units
-from radiodiff.scene import Scene, transmitter_distance_cells
+from radiodiff.scene import Scene, checked_scenes, transmitter_distance_cells
 from radiodiff.simulate import occlusion_m, raster_gain_db, raster_line_of_sight
 
 __all__ = [
@@ -184,10 +184,12 @@ def make_condition(
         Values in [0, 1], float32, shape ``(b, k, h, w)``.
 
     Raises:
-        ValueError: If there is no such channel, one is made from the answer and not given, or
-            cars or measurements are asked for, without their mask, of scenes where none are known.
+        ValueError: If the scenes are no proper batch, there is no such channel, one is made from
+            the answer and not given, or cars or measurements are asked for, without their mask, of
+            scenes where none are known.
     """
     check_channels(names)
+    scenes = checked_scenes(scenes)
     given = given or {}
     _check_known(scenes, names)
     made = {}
@@ -222,6 +224,7 @@ def _check_known(scenes: Scene, names: Sequence[str]) -> None:
 
 def map_inputs(scenes: Scene) -> list[tuple[np.ndarray, tuple[int, int], float]]:
     """Buildings, transmitter and cell size of each scene, for NumPy."""
+    scenes = checked_scenes(scenes)
     return [
         (mask.cpu().numpy(), (int(cell[0]), int(cell[1])), float(size))
         for mask, cell, size in zip(

@@ -211,8 +211,8 @@ def test_outlines_and_mask_give_the_same_tile(pipeline, mask):
 @pytest.mark.parametrize(
     ("buildings", "changes", "message"),
     [
-        (np.zeros((32, 48), bool), {}, r"square map .* got shape \(32, 48\)"),
-        (np.zeros((32, 32), bool), {"size": 64}, "square map of side 64"),
+        (np.zeros((2, 32, 48), bool), {}, r"map of .* cells, got shape \(2, 32, 48\)"),
+        (np.zeros((32, 32), bool), {"size": 64}, r"map of \(64, 64\) cells"),
         ([], {}, "expected size"),
         (np.ones((32, 32), bool), {}, "buildings only"),
         (np.zeros((32, 32), bool), {"samples": 1}, "expected 2 samples or more"),
@@ -263,7 +263,7 @@ def test_widget_takes_a_cell_from_the_page_as_a_list(explorer):
     ("cell", "message"),
     [
         ((5, 7), "row 5, column 7 is inside a building: choose a street"),
-        ((32, 0), "between row and column 0 and 31, got row 32, column 0"),
+        ((32, 0), "between row 0 and 31, column 0 and 31, got row 32, column 0"),
         ((0, -1), "column -1"),
     ],
 )

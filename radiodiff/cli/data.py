@@ -57,7 +57,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> None:
     from radiodiff.data import RadioMapOptions, RadioMapSeer
-    from radiodiff.plots import plot_sample
+    from radiodiff.plots import plot_sample, save_figure
 
     has_cars = options.simulation.startswith("cars")
     simulation = options.simulation.removeprefix("cars")
@@ -74,8 +74,7 @@ def _show(options: argparse.Namespace) -> None:
     sample = dataset[names.index(options.name)]
     figure = plot_sample(sample, title=f"{options.name}, {options.simulation}")
     out = options.out or Path(f"{options.name}_{options.simulation}.png")
-    figure.savefig(out, dpi=110)
-    print(f"picture: {out}")
+    print(f"picture: {save_figure(figure, out)}")
 
 
 def _pack(options: argparse.Namespace) -> None:

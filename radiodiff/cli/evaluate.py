@@ -57,6 +57,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     )
     for protocol in wanted or ["city"]:
         print(format_table(result, protocol) + "\n")
-    print(f"figure:  {results_dir / 'predictions.png'}")
+    figure = results_dir / "predictions.png"
+    print(f"figure:  {figure if figure.is_file() else 'none, see above'}")
     print(f"metrics: {results_dir / 'metrics.json'}")
     print(f"run:     {options.run_dir}")

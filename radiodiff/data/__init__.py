@@ -4,7 +4,8 @@ from radiodiff.data.edges import EdgeDataset, EdgeImages, EdgesConfig
 from radiodiff.data.gray_batches import GrayBatch, GrayBatches, to_samples
 from radiodiff.data.images import DatasetError
 from radiodiff.data.options import SOURCES, DataConfig, MapDataset, open_split
-from radiodiff.data.packed import PackedImages, pack_dataset
+from radiodiff.data.pack_reader import PackedImages
+from radiodiff.data.packed import pack_dataset
 from radiodiff.data.radiomap3dseer import RadioMap3DSeer, building_height_m
 from radiodiff.data.radiomapseer import RadioMapOptions, RadioMapSeer, Simulation
 from radiodiff.data.regions import distance_to_m, region_masks

@@ -1,5 +1,7 @@
 """Condition channels that are computed once a map and kept beside the dataset."""
 
+import hashlib
+import io
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +11,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from radiodiff.data.images import decode_png
 from radiodiff.files import write_atomically
 
 __all__ = ["ChannelCache"]
@@ -22,8 +25,9 @@ _KEPT_MAPS = 1024
 class ChannelCache:
     """Channels on disk, made when asked for and again when what they are made from has changed.
 
-    A file names the digest of what it was made from. Files appear whole, so several processes
-    may share a folder. Where nothing can be written, the last maps stay in memory.
+    A file names the digest of what it was made from, and of its cells. Files appear whole, so
+    several processes may share a folder. Where nothing can be written, the last maps stay in
+    memory.
 
     Args:
         folder: Receives ``<name>.png``.
@@ -63,15 +67,25 @@ class ChannelCache:
 def _read(path: Path) -> tuple[str, np.ndarray] | None:
     """Return digest and map of a file; ``None`` if it is not there or not sound."""
     try:
-        with Image.open(path) as image:
-            return str(image.info.get("made-from")), np.array(image)
-    except (OSError, SyntaxError, ValueError):
+        data = path.read_bytes()
+        gray = decode_png(data, None)
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            made_from, cells = image.info.get("made-from"), image.info.get("cells")
+    except (OSError, ValueError):
         return None
+    # Files of earlier versions do not tell the digest of their cells: the PNG's own must do.
+    return (str(made_from), gray) if cells in (None, _digest(gray)) else None
 
 
 def _write(path: Path, key: str, gray: np.ndarray) -> None:
-    """Write a map with its digest."""
+    """Write a map with its digest and that of what it was made from."""
     note = PngInfo()
     note.add_text("made-from", key)
+    note.add_text("cells", _digest(gray))
     save = partial(Image.fromarray(gray).save, format="PNG", pnginfo=note)
     write_atomically(path, save, use_fsync=False)
+
+
+def _digest(gray: np.ndarray) -> str:
+    """Return a digest of the cells of a map."""
+    return hashlib.sha256(np.ascontiguousarray(gray)).hexdigest()

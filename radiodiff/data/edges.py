@@ -13,11 +13,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch.utils.data import Dataset
 
 from radiodiff import units
-from radiodiff.data.images import DatasetError
+from radiodiff.data.images import DatasetError, read_picture
 from radiodiff.data.sample import RadioMapSample
 from radiodiff.ranges import MAX_SIDE, check_numbers
 from radiodiff.scene import Scene
@@ -130,7 +130,7 @@ class EdgeDataset(Dataset[RadioMapSample]):
         if not 0 <= index < len(self):
             raise IndexError(f"item {index} of {len(self)}")
         picture_file, edge_file = self.files[index % len(self.files)]
-        picture, edge = _read(picture_file, "RGB"), _read(edge_file, "L")
+        picture, edge = read_picture(picture_file, "RGB"), read_picture(edge_file, "L")
         if picture.size != edge.size:
             raise DatasetError(
                 f"{picture_file} is {picture.size} (width, height), {edge_file} is {edge.size}"
@@ -236,7 +236,7 @@ class EdgeImages(Dataset[RadioMapSample]):
         Raises:
             DatasetError: If it is unreadable; names the file.
         """
-        picture = _read(self.files[index], "RGB")
+        picture = read_picture(self.files[index], "RGB")
         nothing = np.full(picture.size[::-1], np.nan)
         return _sample(picture, nothing, self.files[index].stem)
 
@@ -244,15 +244,6 @@ class EdgeImages(Dataset[RadioMapSample]):
 def _is_picture(path: Path) -> bool:
     """Whether a file is a picture, by its name."""
     return path.suffix.lower() in _SUFFIXES
-
-
-def _read(path: Path, mode: str) -> Image.Image:
-    """Return a picture in a mode."""
-    try:
-        with Image.open(path) as image:
-            return image.convert(mode)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise DatasetError(f"cannot read {path}: {error}") from error
 
 
 def _sample(picture: Image.Image, edge: np.ndarray, name: str) -> RadioMapSample:

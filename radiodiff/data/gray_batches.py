@@ -26,7 +26,7 @@ from radiodiff.conditions import CHANNELS, make_condition
 from radiodiff.data.images import DatasetError
 from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.data.sample import RadioMapSample
-from radiodiff.data.symmetry import EightSymmetries, symmetry
+from radiodiff.data.symmetry import EightSymmetries, fitting_symmetry, symmetry
 from radiodiff.scene import Scene
 
 __all__ = ["GrayBatch", "GrayBatches", "to_samples"]
@@ -113,17 +113,12 @@ class GrayBatches(Dataset[GrayBatch]):
                 )
             masks[:, channel] = pack.read_many(maps)
         cells = [self._cell(index, gains.shape[1:]) for index in indices]
-        if any(symmetries) and gains.shape[1] != gains.shape[2]:
-            raise ValueError(
-                f"{self._gains.path} holds images of {gains.shape[1:]}: only square maps can be "
-                "turned, set data.augment to false"
-            )
         return GrayBatch(
             radio_map=torch.from_numpy(gains),
             masks=torch.from_numpy(masks),
             transmitter_cell=torch.tensor(cells),
             cell_size_m=torch.full((len(pairs),), self.dataset.cell_size_m),
-            symmetry=torch.tensor(symmetries),
+            symmetry=torch.tensor([fitting_symmetry(k, *gains.shape[1:]) for k in symmetries]),
             channels=self.dataset.channels,
             name=names,
         )
@@ -182,7 +177,7 @@ def to_samples(batch: GrayBatch) -> RadioMapSample:
 
 
 def _turned(samples: RadioMapSample, symmetries: Tensor) -> RadioMapSample:
-    """Return each sample of a batch of square maps under its own symmetry."""
+    """Return each sample of a batch under its own symmetry, one that keeps the sides."""
     kinds = symmetries.unique().tolist()
     if kinds == [0]:
         return samples

@@ -93,7 +93,7 @@ class DataConfig(RadioMapOptions):
     """Leading condition channels that the network is given as 0 to 255 instead of 0 to 1, as the
     public code does by mistake where there are k² maps (X2)."""
     augment: bool = False
-    """Train on the eight symmetries of the square of each map."""
+    """Train on the eight symmetries of each map; four where it is not square."""
     workers: int = 0
     """Loader processes; 0 reads in the training process."""
     edges: EdgesConfig = field(default_factory=EdgesConfig)

@@ -1,10 +1,8 @@
 """The images of a folder as one memory-mapped array, so that a GPU never waits for PNG decoding.
 
-`pack_dataset` decodes every image once and writes, for each folder of a dataset such as
-``gain/DPM``, ``packed/gain/DPM.npy`` (uint8, shape ``(n, h, w)``) and ``packed/gain/DPM.json``:
-the names in the order of the rows, the digest of names, sizes and times of the files, and the
-SHA-256 of the array. `PackedImages` reads one. A pack is a copy: the images stay where they are,
-and a pack that no longer agrees with them is not used.
+`pack_dataset` decodes every image once and writes the array of each folder with its index, see
+`radiodiff.data.pack_reader`. A pack is a copy: the images stay where they are, and a pack that no
+longer agrees with them is not used.
 
 While a folder is being packed the array is called ``.DPM.npy.partial``; ``.DPM.journal`` beside it
 lists the shards (a few hundred rows) that are on disk. The same call goes on from there.
@@ -16,33 +14,36 @@ import json
 import logging
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from radiodiff.data.images import DatasetError, is_image_name, read_gray
-from radiodiff.files import remove_temporaries, sha256, write_atomically
+from radiodiff.data.pack_reader import (
+    FOLDER,
+    FORMAT,
+    ImageFile,
+    array_header,
+    array_path,
+    check_array,
+    digest_of,
+    index_digest,
+    read_index,
+    scan,
+)
+from radiodiff.files import read_text, remove_temporaries, write_atomically
 from radiodiff.workers import only_writer, run_jobs
 
-__all__ = ["PackedImages", "pack_dataset"]
+__all__ = ["pack_dataset"]
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "packed"
-#: Raised whenever packs of an older version cannot be read.
-FORMAT = 1
 #: Images that are decoded and noted in the journal together: 16 MB at 256 x 256.
 SHARD = 256
-
-
-class _File(NamedTuple):
-    """An image of the source, as the file system knows it."""
-
-    name: str
-    size: int
-    mtime_ns: int
 
 
 class _Plan(NamedTuple):
@@ -50,7 +51,7 @@ class _Plan(NamedTuple):
 
     source: Path
     array: Path
-    files: list[_File]
+    files: list[ImageFile]
     shape: tuple[int, int, int]
 
     @property
@@ -65,119 +66,8 @@ class _Plan(NamedTuple):
     def shards(self) -> range:
         return range(-(-len(self.files) // SHARD))
 
-    def rows(self, shard: int) -> list[_File]:
+    def rows(self, shard: int) -> list[ImageFile]:
         return self.files[shard * SHARD : (shard + 1) * SHARD]
-
-
-class PackedImages:
-    """The packed images of one folder; may be handed to other processes.
-
-    Attributes:
-        path: The array, readable by ``numpy.load``.
-        shape: Images, rows and columns.
-    """
-
-    def __init__(self, path: Path, names: Sequence[str], shape: Sequence[int], sha256: str) -> None:
-        self.path = path
-        self.shape = tuple(shape)
-        self.sha256 = sha256
-        self._rows = {name: row for row, name in enumerate(names)}
-        self._array: np.ndarray | None = None
-
-    @classmethod
-    def open(cls, root: Path, folder: str, *, out: Path | None = None) -> "PackedImages | None":
-        """Return the pack of a folder, or ``None`` where there is none to use.
-
-        A pack whose images were changed, added or removed since, or whose array has another size
-        than its index says, is not used; a warning says what to do.
-
-        Args:
-            root: Dataset folder.
-            folder: Folder of images below it, e.g. ``gain/DPM``.
-            out: Where the packs are; ``packed`` in the dataset folder if ``None``.
-        """
-        array = _array_path(root, folder, out)
-        index_path = array.with_suffix(".json")
-        try:
-            index = json.loads(index_path.read_text(encoding="utf-8"))
-            if index["format"] != FORMAT:
-                raise ValueError(f"format {index['format']}, expected {FORMAT}")
-            if array.stat().st_size != index["bytes"]:
-                raise ValueError(f"{array} is not of {index['bytes']} bytes")
-            if _digest(_scan(Path(root) / folder)) != index["source"]:
-                raise ValueError(f"{Path(root) / folder} was changed since")
-            return cls(array, index["names"], index["shape"], index["sha256"])
-        except FileNotFoundError as error:
-            if error.filename == str(index_path):
-                return None
-            reason: Exception = error
-        except (OSError, DatasetError, ValueError, KeyError, TypeError) as error:
-            reason = error
-        logger.warning(
-            "the pack %s is not used, its images are: %s; call `radiodiff data pack %s` again",
-            index_path,
-            reason,
-            root,
-        )
-        return None
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return self.shape[0]
-
-    def __contains__(self, name: str) -> bool:
-        """Whether there is an image of this file name."""
-        return name in self._rows
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the mapping behind: another process maps the file itself."""
-        return self.__dict__ | {"_array": None}
-
-    def read(self, name: str) -> np.ndarray:
-        """Return one image by its file name: uint8, shape ``(h, w)``, a copy.
-
-        Raises:
-            DatasetError: If there is no such image.
-        """
-        return self._mapped()[self._row(name)].copy()
-
-    def read_many(self, names: Sequence[str]) -> np.ndarray:
-        """Return images by their file names: uint8, shape ``(b, h, w)``, a copy.
-
-        Raises:
-            DatasetError: If one of them is not there.
-        """
-        return self._mapped()[[self._row(name) for name in names]]
-
-    def verify(self) -> None:
-        """Read the whole array.
-
-        Raises:
-            DatasetError: If it is not the one that was written.
-        """
-        if sha256(self.path) != self.sha256:
-            raise DatasetError(f"{self.path} is not what was packed: delete it and pack again")
-
-    def _row(self, name: str) -> int:
-        try:
-            return self._rows[name]
-        except KeyError:
-            raise DatasetError(f"no image {name} in {self.path}: pack again") from None
-
-    def _mapped(self) -> np.ndarray:
-        if self._array is None:
-            # A plain array over the mapping: slices of np.memmap itself are slow.
-            array = np.asarray(np.load(self.path, mmap_mode="r"))
-            try:  # the index goes before the array changes, and comes back after
-                current = json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))[
-                    "sha256"
-                ]
-            except (OSError, ValueError, KeyError):
-                current = None
-            if current != self.sha256:
-                raise DatasetError(f"{self.path} was packed anew since it was opened: start again")
-            self._array = array
-        return self._array
 
 
 def pack_dataset(
@@ -206,7 +96,8 @@ def pack_dataset(
 
     Raises:
         DatasetError: If there is nothing to pack, an image cannot be read or is of another size
-            than the first of its folder, or the disk is too small; names the file or folder.
+            than the first of its folder, the disk is too small or full, or a process dies; names
+            the file or folder.
         ValueError: If ``workers`` is below 1, or a folder does not lie below the root.
     """
     if workers < 1:
@@ -218,7 +109,18 @@ def pack_dataset(
     out = root / FOLDER if out is None else Path(out)
     with _only_packer(out):
         plans = [plan for folder in folders if (plan := _plan(root, folder, out)) is not None]
-        _pack(plans, out, workers, progress)
+        try:
+            _pack(plans, out, workers, progress)
+        except OSError as error:
+            raise DatasetError(
+                f"cannot write the packs in {out}: {error.strerror or error}; what is done is "
+                "kept: make room or name another folder, and call it again"
+            ) from error
+        except BrokenProcessPool as error:
+            raise DatasetError(
+                f"a process that packs into {out} died, perhaps for want of memory: call it again "
+                "with fewer workers, it goes on where it stopped"
+            ) from error
     return out
 
 
@@ -246,12 +148,6 @@ def _pack(
             progress(done, total)
 
 
-def _array_path(root: Path, folder: str, out: Path | None) -> Path:
-    """Return where the array of a folder is."""
-    path = (Path(root) / FOLDER if out is None else Path(out)) / folder
-    return path.with_name(f"{path.name}.npy")
-
-
 def _image_folders(root: Path) -> list[str]:
     """Return the folders below ``gain/`` and ``png/`` that hold PNG files."""
     folders = [path for pattern in ("gain/*", "png/*", "png/*/*") for path in root.glob(pattern)]
@@ -272,22 +168,6 @@ def _folders_below(root: Path, folders: Sequence[str]) -> list[str]:
     return folders
 
 
-def _scan(folder: Path) -> list[_File]:
-    """Return the images of a folder by name, without opening one."""
-    try:
-        with os.scandir(folder) as entries:
-            found = [(entry.name, entry.stat()) for entry in entries if is_image_name(entry.name)]
-    except OSError as error:
-        raise DatasetError(f"cannot list {folder}: {error}") from error
-    return sorted(_File(name, status.st_size, status.st_mtime_ns) for name, status in found)
-
-
-def _digest(files: Sequence[_File]) -> str:
-    """Return a digest of names, sizes and times, which a change of the images changes."""
-    lines = (os.fsencode(f"{name}/{size}/{mtime}") for name, size, mtime in files)
-    return hashlib.sha256(b"\0".join(lines)).hexdigest()
-
-
 @contextlib.contextmanager
 def _only_packer(out: Path) -> Iterator[None]:
     """Hold the folder of the packs against other processes."""
@@ -304,16 +184,16 @@ def _only_packer(out: Path) -> Iterator[None]:
 
 def _plan(root: Path, folder: str, out: Path) -> _Plan | None:
     """Return what there is to do for a folder; ``None`` if its pack is up to date."""
-    files = _scan(root / folder)
+    files = scan(root / folder)
     if not files:
         raise DatasetError(f"no PNG file in {root / folder}: nothing to pack")
-    array = _array_path(root, folder, out)
+    array = array_path(root, folder, out)
     try:
-        index = json.loads(array.with_suffix(".json").read_text(encoding="utf-8"))
-        is_current = index["source"] == _digest(files) and index["format"] == FORMAT
-        if is_current and index["bytes"] == array.stat().st_size:
+        index = read_index(array.with_suffix(".json"))
+        if index["source"] == digest_of(files):
+            check_array(array, index)
             return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, DatasetError) as error:
         logger.debug("%s holds no pack yet: %s", array, error)
     height, width = read_gray(root / folder / files[0].name).shape
     return _Plan(root / folder, array, files, (len(files), height, width))
@@ -329,9 +209,9 @@ def _open_partial(plan: _Plan) -> set[int]:
     plan.array.parent.mkdir(parents=True, exist_ok=True)
     remove_temporaries(plan.array.parent)
     try:
-        header, *lines = plan.journal.read_text(encoding="utf-8").splitlines()
+        header, *lines = read_text(plan.journal).splitlines()
         is_ours = json.loads(header) == list(plan.shape) and plan.partial.is_file()
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         is_ours = False
     if is_ours:
         written = {k for k in plan.shards if _journal_line(plan, k) in lines}
@@ -339,8 +219,7 @@ def _open_partial(plan: _Plan) -> set[int]:
         return set(plan.shards) - written
     plan.journal.unlink(missing_ok=True)
     with plan.partial.open("wb") as file:
-        fields = {"descr": "|u1", "fortran_order": False, "shape": plan.shape}
-        np.lib.format.write_array_header_1_0(file, fields)
+        file.write(array_header(plan.shape))
         file.truncate(file.tell() + plan.shape[0] * _pixels(plan))
     _write_journal(plan, ())
     return set(plan.shards)
@@ -354,7 +233,7 @@ def _write_journal(plan: _Plan, shards: Iterable[int]) -> None:
 
 def _journal_line(plan: _Plan, shard: int) -> str:
     """Return what the journal says of a finished shard; a changed image changes it."""
-    return f"{shard} {_digest(plan.rows(shard))} end"
+    return f"{shard} {digest_of(plan.rows(shard))} end"
 
 
 def _note(plan: _Plan, shard: int) -> None:
@@ -402,17 +281,30 @@ def _write_shard(
 
 def _finish(plan: _Plan) -> None:
     """Give a filled array its name; the index, written last, makes it a pack."""
+    digest, crc32 = _digests(plan)
     index = {
         "format": FORMAT,
-        "shape": plan.shape,
+        "shape": list(plan.shape),
         "bytes": plan.partial.stat().st_size,
-        "sha256": sha256(plan.partial),
-        "source": _digest(plan.files),
+        "sha256": digest,
+        "source": digest_of(plan.files),
         "names": [file.name for file in plan.files],
+        "crc32": crc32,
     }
     path = plan.array.with_suffix(".json")
     path.unlink(missing_ok=True)  # never an old index beside a new array
     plan.partial.replace(plan.array)
-    write_atomically(path, json.dumps(index))
+    write_atomically(path, json.dumps(index | {"digest": index_digest(index)}))
     plan.journal.unlink()
     logger.info("packed %d images: %s", plan.shape[0], plan.array)
+
+
+def _digests(plan: _Plan) -> tuple[str, list[int]]:
+    """Return the SHA-256 of a filled array and the CRC-32 of each of its images."""
+    crc32 = []
+    with plan.partial.open("rb") as file:
+        digest = hashlib.sha256(file.read(len(array_header(plan.shape))))
+        while image := file.read(_pixels(plan)):
+            digest.update(image)
+            crc32.append(zlib.crc32(image))
+    return digest.hexdigest(), crc32

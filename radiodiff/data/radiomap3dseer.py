@@ -7,8 +7,7 @@ import torch
 from torch.utils.data import Dataset
 
 from radiodiff import units
-from radiodiff.data.images import DatasetError, read_gray
-from radiodiff.data.radiomapseer import list_pairs
+from radiodiff.data.images import DatasetError, check_size, list_pairs, read_gray
 from radiodiff.data.sample import RadioMapSample
 from radiodiff.data.splits import Split, Splits, split_maps
 from radiodiff.scene import Scene
@@ -79,6 +78,7 @@ class RadioMap3DSeer(Dataset[RadioMapSample]):
             )
         kept = set(self.maps)
         self.pairs = sorted(pair for pair in pairs if pair[0] in kept)
+        self._shape: tuple[int, ...] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -104,6 +104,10 @@ class RadioMap3DSeer(Dataset[RadioMapSample]):
             self.antenna_dir / f"{name}.png",
         )
         gray, heights, antenna = images = [read_gray(path) for path in paths]
+        first = self.gain_dir / "{}_{}.png".format(*self.pairs[0])
+        if self._shape is None:
+            self._shape = gray.shape if index == 0 else read_gray(first).shape
+        check_size(paths[0], gray.shape, first, self._shape)
         for path, image in zip(paths, images, strict=True):
             if image.shape != gray.shape:
                 raise DatasetError(f"{paths[0]} is {gray.shape}, but {path} is {image.shape}")

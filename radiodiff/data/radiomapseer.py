@@ -1,6 +1,5 @@
 """RadioMapSeer's folder layout, real or simulated, as a PyTorch dataset."""
 
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,8 @@ from radiodiff.conditions import (
     slow_channel_key,
 )
 from radiodiff.data.channel_cache import ChannelCache
-from radiodiff.data.images import DatasetError, is_image_name, read_gray
-from radiodiff.data.packed import PackedImages
+from radiodiff.data.images import DatasetError, check_size, list_pairs, read_gray
+from radiodiff.data.pack_reader import PackedImages
 from radiodiff.data.sample import RadioMapSample
 from radiodiff.data.splits import Split, Splits, read_manifest, split_maps
 from radiodiff.files import project_path
@@ -231,6 +230,7 @@ class RadioMapSeer(Dataset[RadioMapSample]):
             name = folder.relative_to(self.root).as_posix()
             if (pack := PackedImages.open(self.root, name, out=packed)) is not None:
                 self.packs[folder] = pack
+        self._shape: tuple[int, ...] | None = None
         self._buildings: dict[str, np.ndarray] = {}
         self._antennas: dict[int, list[tuple[float, float]] | None] = {}
         self.cell_size_m = self._cell_size_m(manifest)
@@ -320,12 +320,16 @@ class RadioMapSeer(Dataset[RadioMapSample]):
         """Read one sample.
 
         Raises:
-            DatasetError: If a file is missing, unreadable or of another size, or there are fewer
-                cells than are to be measured; names the file.
+            DatasetError: If a file is missing, unreadable or of another size than the first map, or
+                there are fewer cells than are to be measured; names the file.
         """
         map_id, transmitter = self.pairs[index]
         name = f"{map_id}_{transmitter}"
         stored = self._read(self.gain_dir, f"{name}.png")
+        first = "{}_{}.png".format(*self.pairs[0])
+        if self._shape is None:
+            self._shape = stored.shape if index == 0 else self._read(self.gain_dir, first).shape
+        check_size(self.gain_dir / f"{name}.png", stored.shape, self.gain_dir / first, self._shape)
         building_mask = self._read_like(self.building_dir, f"{map_id}.png", name, stored) > 127
         gray = torch.from_numpy(stored).float() / 255
         if self.mixed_in is not None:
@@ -476,27 +480,3 @@ class RadioMapSeer(Dataset[RadioMapSample]):
             except (ValueError, OSError) as error:
                 raise DatasetError(str(error)) from error
         return self._antennas[map_id]
-
-
-def list_pairs(folder: Path) -> list[tuple[int, int]]:
-    """Return (map, transmitter) of all images of a folder.
-
-    Raises:
-        DatasetError: If the folder cannot be listed or holds an image of another name.
-    """
-    try:
-        names = [name for name in os.listdir(folder) if is_image_name(name)]
-    except OSError as error:
-        raise DatasetError(f"cannot list {folder}: {error.strerror}") from error
-    return [parse_name(folder / name) for name in names]
-
-
-def parse_name(path: Path) -> tuple[int, int]:
-    """Return (map, transmitter) of ``<map>_<transmitter>.png``."""
-    try:
-        map_id, transmitter = path.stem.split("_")
-        return int(map_id), int(transmitter)
-    except ValueError:
-        raise DatasetError(
-            f"{path} is not named <map>_<transmitter>.png: move it out of the folder"
-        ) from None

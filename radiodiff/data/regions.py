@@ -40,7 +40,7 @@ def region_masks(
     * ``smooth``: at no edge.
 
     Args:
-        sample: A map of path gain, shape ``(1, h, h)``.
+        sample: A map of path gain, shape ``(1, h, w)``.
         cell_size_m: Side of a cell [m].
         buildings: Outlines that decide what is seen [m], y up; traced from the sample's own raster
             if ``None``, which costs a cell here and there at the rim of a shadow.
@@ -48,17 +48,14 @@ def region_masks(
         deep_db: Least loss beyond the line-of-sight law in deep shadow [dB].
 
     Returns:
-        Name to cells, bool, shape ``(h, h)``.
+        Name to cells, bool, shape ``(h, w)``.
 
     Raises:
-        ValueError: If the map is not square, or is no path gain of a known scale.
+        ValueError: If the map is no path gain of a known scale.
     """
     gain_db, outdoors = path_gain_db(sample), sample.outdoor_mask[0].numpy()
-    size, width = outdoors.shape
-    if size != width:
-        raise ValueError(f"expected a square map, got {size} x {width} cells")
     row, col = transmitter_cell(sample)
-    rows, cols = np.mgrid[:size, :size]
+    rows, cols = np.indices(outdoors.shape)
     law_db = units.line_of_sight_gain_db(np.hypot(rows - row, cols - col) * cell_size_m)
     # The files hold nothing brighter than their peak or darker than their floor.
     lost_db = law_db.clip(units.FLOOR_DB, units.PEAK_DB) - gain_db
@@ -98,13 +95,12 @@ def _seen(
     buildings: Sequence[Polygon] | None,
 ) -> np.ndarray:
     """Return which cells the centre of a cell sees."""
-    size = building_mask.shape[0]
-    place_m = units.cell_to_m(cell, size=size, cell_size_m=cell_size_m)
+    place_m = units.cell_to_m(cell, size=len(building_mask), cell_size_m=cell_size_m)
     if buildings is None:
         buildings = trace_outlines(building_mask, cell_size_m)
         if shapely.intersects_xy(shapely.union_all(buildings), *place_m):
             buildings = trace_outlines(clear_round(building_mask, cell), cell_size_m)
-    return line_of_sight_mask(buildings, place_m, size, cell_size_m)
+    return line_of_sight_mask(buildings, place_m, building_mask.shape, cell_size_m)
 
 
 def _has_step(values: np.ndarray, least: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The eight symmetries of the square: radio maps turned and mirrored are radio maps."""
+"""The symmetries of a map: radio maps turned and mirrored are radio maps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from radiodiff.data.sample import RadioMapSample
 from radiodiff.scene import Scene
 
-__all__ = ["EightSymmetries", "symmetry"]
+__all__ = ["EightSymmetries", "fitting_symmetry", "symmetry"]
 
 
 def symmetry(sample: RadioMapSample, k: int) -> RadioMapSample:
@@ -59,13 +59,19 @@ def _turned_scene(scene: Scene, k: int, turn: Callable[[Tensor], Tensor]) -> Sce
     )
 
 
+def fitting_symmetry(k: int, height: int, width: int) -> int:
+    """Return a symmetry that keeps the sides of a map: without its quarter turn if need be."""
+    return k if height == width else k - k % 2
+
+
 class EightSymmetries(Dataset[RadioMapSample]):
     """A dataset eight times over: item ``i`` is `symmetry` ``i % 8`` of sample ``i // 8``.
 
-    Nothing is random: whoever draws the items draws the symmetries.
+    Nothing is random: whoever draws the items draws the symmetries. Maps that are not square have
+    four symmetries, each of them twice: a quarter turn would swap their sides, which fits no batch.
 
     Args:
-        dataset: Square maps.
+        dataset: Maps.
     """
 
     def __init__(self, dataset: Dataset[RadioMapSample]) -> None:
@@ -76,16 +82,6 @@ class EightSymmetries(Dataset[RadioMapSample]):
         return 8 * len(self.dataset)
 
     def __getitem__(self, index: int) -> RadioMapSample:
-        """Return a sample under a symmetry.
-
-        Raises:
-            ValueError: If its map is not square, so that a quarter turn would not fit a batch.
-        """
+        """Return a sample under a symmetry that keeps its sides."""
         sample = self.dataset[index // 8]
-        height, width = sample.radio_map.shape[-2:]
-        if height != width:
-            raise ValueError(
-                f"{sample.name} is {height} x {width}: only square maps can be turned, set "
-                "data.augment to false"
-            )
-        return symmetry(sample, index % 8)
+        return symmetry(sample, fitting_symmetry(index % 8, *sample.radio_map.shape[-2:]))

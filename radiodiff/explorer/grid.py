@@ -7,12 +7,21 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from shapely import Polygon
+from shapely.geometry.base import BaseGeometry
 
 from radiodiff import units
 from radiodiff.predictors import Predictor, RadioDiffPipeline, make_predictor
 from radiodiff.sampler import SamplerConfig
-from radiodiff.scene import Scene, make_scene, stack_scenes
+from radiodiff.scene import (
+    Scene,
+    as_cell,
+    as_mask,
+    check_cell_size,
+    make_scene,
+    stack_scenes,
+)
 from radiodiff.scoring import rmse
 from radiodiff.simulate import DominantPath, trace_outlines
 
@@ -37,7 +46,7 @@ class TransmitterGrid(NamedTuple):
     """Radio maps of several transmitters of one tile, predicted and simulated."""
 
     building_mask: np.ndarray
-    """True inside buildings, shape ``(size, size)``."""
+    """True inside buildings, shape ``(h, w)``."""
     cell_size_m: float
     """Side of a cell [m]."""
     samples: int
@@ -45,11 +54,11 @@ class TransmitterGrid(NamedTuple):
     cells: np.ndarray
     """Transmitters' cells ``(row, col)``, shape ``(n, 2)``."""
     mean_db: np.ndarray
-    """Mean of the predicted path gain [dB], NaN in buildings, shape ``(n, size, size)``."""
+    """Mean of the predicted path gain [dB], NaN in buildings, shape ``(n, h, w)``."""
     std_db: np.ndarray
-    """Standard deviation of the samples [dB], NaN in buildings, shape ``(n, size, size)``."""
+    """Standard deviation of the samples [dB], NaN in buildings, shape ``(n, h, w)``."""
     truth_db: np.ndarray
-    """Simulated path gain [dB], held at the floor, NaN in buildings, shape ``(n, size, size)``."""
+    """Simulated path gain [dB], held at the floor, NaN in buildings, shape ``(n, h, w)``."""
     rmse_db: np.ndarray
     """Error of the mean over the outdoor cells of each map [dB], shape ``(n,)``."""
 
@@ -130,45 +139,46 @@ class ExplorerTile:
     Args:
         predictor: A pipeline of a run that was told of buildings and transmitter only, or any
             other predictor of scenes; or a name or a folder for `make_predictor`.
-        buildings: Outlines [m], y up, or the cells inside buildings, bool, shape
-            ``(size, size)``; from cells the simulator's outlines are traced.
+        buildings: Outlines [m], y up, or the cells inside buildings, shape ``(h, w)``; from cells
+            the simulator's outlines are traced.
         cell_size_m: Side of a cell [m].
-        size: Cells along a side; needed with outlines.
+        size: Cells along a side, or rows and columns; needed with outlines.
         sampler: Steps and the like; the run's if ``None``.
         samples: Samples per transmitter, 2 or more: one has no spread.
         seed: Seed of the noise.
 
     Raises:
-        ValueError: If the buildings are no square map, or are everywhere, or ``size`` is missing
-            or another than that of the map, or ``samples`` is below 2, or the run does not suit.
+        ValueError: If the buildings are no map, or are everywhere, or ``size`` is missing or
+            another than that of the map, or ``samples`` is below 2, or the run does not suit.
     """
 
     def __init__(
         self,
         predictor: RadioDiffPipeline | Predictor | str | Path,
-        buildings: Sequence[Polygon] | np.ndarray,
+        buildings: Sequence[Polygon] | ArrayLike,
         cell_size_m: float,
         *,
-        size: int | None = None,
+        size: int | tuple[int, int] | None = None,
         sampler: SamplerConfig | None = None,
         samples: int = 4,
         seed: int = 0,
     ) -> None:
         if samples < 2:
             raise ValueError(f"expected 2 samples or more, for their spread; got {samples}")
-        if isinstance(buildings, np.ndarray):
-            mask = buildings.astype(bool)
-            if mask.ndim != 2 or mask.shape[0] != mask.shape[1] or size not in (None, len(mask)):
+        cell_size_m = check_cell_size(cell_size_m)
+        shape = (size, size) if isinstance(size, int) else size
+        mask, outlines = None, buildings
+        if not _are_outlines(buildings):
+            mask = as_mask(buildings, "buildings").numpy()
+            if mask.ndim != 2 or shape not in (None, mask.shape):
                 raise ValueError(
-                    f"expected buildings as a square map of side {size or 'size'}, got shape "
+                    f"expected buildings as a map of {shape or '(rows, columns)'} cells, got shape "
                     f"{mask.shape}"
                 )
-            outlines = trace_outlines(mask, cell_size_m)
-        else:
-            if size is None:
-                raise ValueError("expected size, the cells along a side, with outlines; got none")
-            mask, outlines = None, buildings
-        self.engine = DominantPath(outlines, size or len(mask), cell_size_m)
+            shape, outlines = mask.shape, trace_outlines(mask, cell_size_m)
+        if shape is None:
+            raise ValueError("expected size, the cells along a side, with outlines; got none")
+        self.engine = DominantPath(outlines, tuple(shape), cell_size_m)
         self.building_mask = self.engine.building_mask if mask is None else mask
         if self.building_mask.all():
             raise ValueError("expected an outdoor cell for the transmitter, got buildings only")
@@ -181,9 +191,9 @@ class ExplorerTile:
             predictor(self.scene(self.first_cell), sampler=sampler)
 
     @property
-    def size(self) -> int:
-        """Cells along a side."""
-        return len(self.building_mask)
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.building_mask.shape
 
     @property
     def first_cell(self) -> tuple[int, int]:
@@ -201,11 +211,12 @@ class ExplorerTile:
         Raises:
             ValueError: If the cell lies outside the tile or inside a building.
         """
-        row, col = cell
-        if not (0 <= row < self.size and 0 <= col < self.size):
+        row, col = as_cell(cell)
+        rows, columns = self.shape
+        if not (0 <= row < rows and 0 <= col < columns):
             raise ValueError(
-                f"expected a transmitter between row and column 0 and {self.size - 1}, got row "
-                f"{row}, column {col}"
+                f"expected a transmitter between row 0 and {rows - 1}, column 0 and {columns - 1}, "
+                f"got row {row}, column {col}"
             )
         if self.building_mask[row, col]:
             raise ValueError(f"row {row}, column {col} is inside a building: choose a street")
@@ -238,7 +249,7 @@ class ExplorerTile:
         )
 
     def _predict(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and standard deviation of the samples [dB], each ``(n, size, size)``."""
+        """Return mean and standard deviation of the samples [dB], each ``(n, h, w)``."""
         scenes = stack_scenes([self.scene(cell) for cell in cells])
         if not isinstance(self.predictor, RadioDiffPipeline):
             drawn = self.predictor(scenes, samples=self.samples, seed=self.seed).float()
@@ -257,9 +268,9 @@ class ExplorerTile:
         return samples.mean(1).numpy(), samples.std(1).numpy()
 
     def _simulate(self, cell: tuple[int, int]) -> np.ndarray:
-        """Return the simulator's path gain [dB], held at floor and peak, ``(size, size)``."""
+        """Return the simulator's path gain [dB], held at floor and peak, ``(h, w)``."""
         row, col = int(cell[0]), int(cell[1])
-        position_m = units.cell_to_m((row, col), size=self.size, cell_size_m=self.cell_size_m)
+        position_m = units.cell_to_m((row, col), size=self.shape[0], cell_size_m=self.cell_size_m)
         path_gain_db = self.engine.path_gain_db(position_m)
         # Traced outlines cut the corners of cells off: such a cell counts as the mask says.
         path_gain_db[np.isnan(path_gain_db)] = units.FLOOR_DB
@@ -267,12 +278,18 @@ class ExplorerTile:
         return path_gain_db.clip(units.FLOOR_DB, units.PEAK_DB).astype(np.float32)
 
 
+def _are_outlines(buildings: object) -> bool:
+    """Whether buildings are polygons, none at all among them, and not cells."""
+    is_list = isinstance(buildings, Sequence) and not isinstance(buildings, str)
+    return is_list and all(isinstance(entry, BaseGeometry) for entry in buildings)
+
+
 def predict_grid(
     predictor: RadioDiffPipeline | Predictor | str | Path,
-    buildings: Sequence[Polygon] | np.ndarray,
+    buildings: Sequence[Polygon] | ArrayLike,
     cell_size_m: float,
     *,
-    size: int | None = None,
+    size: int | tuple[int, int] | None = None,
     transmitters: int = 100,
     sampler: SamplerConfig | None = None,
     samples: int = 4,
@@ -285,10 +302,9 @@ def predict_grid(
     Args:
         predictor: A pipeline of a run that was told of buildings and transmitter only, or any
             other predictor of scenes; or a name or a folder for `make_predictor`.
-        buildings: Outlines [m], y up, or the cells inside buildings, bool, shape
-            ``(size, size)``.
+        buildings: Outlines [m], y up, or the cells inside buildings, shape ``(h, w)``.
         cell_size_m: Side of a cell [m].
-        size: Cells along a side; needed with outlines.
+        size: Cells along a side, or rows and columns; needed with outlines.
         transmitters: Number of transmitters, see `spread_cells`.
         sampler: Steps and the like; the run's if ``None``.
         samples: Samples per transmitter, 2 or more.

@@ -11,6 +11,7 @@ from radiodiff import units
 from radiodiff.explorer.grid import TransmitterGrid, nearest_transmitter, spread_cells
 from radiodiff.explorer.script import join_modules, source
 from radiodiff.plots.colours import colour_table
+from radiodiff.scene import as_cell
 
 __all__ = [
     "DEFAULT_THRESHOLD_DB",
@@ -34,14 +35,15 @@ def tile_message(
     """Return what the script must know of a tile, arrays as bytes.
 
     Args:
-        building_mask: True inside buildings, shape ``(size, size)``.
+        building_mask: True inside buildings, shape ``(h, w)``.
         cell_size_m: Side of a cell [m].
         samples: Samples behind a mean; named on the page.
         note: Small print under the page, for example whose the outlines are.
     """
     quantities = ("gain", "error", "uncertainty")
     return {
-        "size": len(building_mask),
+        "size": building_mask.shape[1],
+        "rows": building_mask.shape[0],
         "cell_size_m": float(cell_size_m),
         "samples": samples,
         "note": note,
@@ -110,12 +112,12 @@ def static_page(
     check_threshold(threshold_db)
     if transmitter_cell is None:
         transmitter_cell = tuple(spread_cells(grid.building_mask, 1)[0])
-    row, col = transmitter_cell
-    size = len(grid.building_mask)
-    if not (0 <= row < size and 0 <= col < size) or grid.building_mask[row, col]:
+    row, col = as_cell(transmitter_cell)
+    rows, columns = grid.building_mask.shape
+    if not (0 <= row < rows and 0 <= col < columns) or grid.building_mask[row, col]:
         raise ValueError(
-            f"expected transmitter_cell outdoors, between row and column 0 and {size - 1}; got "
-            f"row {row}, column {col}"
+            f"expected transmitter_cell outdoors, between row 0 and {rows - 1}, column 0 and "
+            f"{columns - 1}; got row {row}, column {col}"
         )
     data = {
         "tile": tile_message(grid.building_mask, grid.cell_size_m, samples=grid.samples, note=note),

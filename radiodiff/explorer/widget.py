@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
-import numpy as np
 import traitlets
+from numpy.typing import ArrayLike
 from shapely import Polygon
 
 from radiodiff.explorer.grid import ExplorerTile, TransmitterGrid
@@ -15,6 +15,7 @@ from radiodiff.explorer.page import DEFAULT_THRESHOLD_DB, check_threshold, tile_
 from radiodiff.explorer.script import join_modules, source
 from radiodiff.predictors import Predictor, RadioDiffPipeline
 from radiodiff.sampler import SamplerConfig
+from radiodiff.scene import as_cell
 
 __all__ = ["RadioMapExplorer"]
 
@@ -28,10 +29,10 @@ class RadioMapExplorer(anywidget.AnyWidget):
     Args:
         predictor: A pipeline of a run that was told of buildings and transmitter only, or any
             other predictor of scenes; or a name or a folder for `make_predictor`.
-        buildings: Outlines [m], y up, or the cells inside buildings, bool, shape
-            ``(size, size)``; from cells the simulator's outlines are traced.
+        buildings: Outlines [m], y up, or the cells inside buildings, shape ``(h, w)``; from cells
+            the simulator's outlines are traced.
         cell_size_m: Side of a cell [m].
-        size: Cells along a side; needed with outlines.
+        size: Cells along a side, or rows and columns; needed with outlines.
         transmitter_cell: First ``(row, col)``; the outdoor cell nearest to the middle if ``None``.
         sampler: Steps and the like; the run's if ``None``.
         samples: Samples per transmitter, 2 or more: one has no spread.
@@ -40,8 +41,8 @@ class RadioMapExplorer(anywidget.AnyWidget):
         note: Small print under the page, for example whose the outlines are.
 
     Raises:
-        ValueError: If the buildings are no square map, or are everywhere, or ``size`` is missing
-            or another than that of the map, or ``samples`` is below 2, or the run does not suit,
+        ValueError: If the buildings are no map, or are everywhere, or ``size`` is missing or
+            another than that of the map, or ``samples`` is below 2, or the run does not suit,
             or the threshold lies outside the range of path gains.
         TraitError: If the transmitter lies outside the tile or inside a building, now or when it is
             moved; likewise for a threshold set later.
@@ -63,10 +64,10 @@ class RadioMapExplorer(anywidget.AnyWidget):
     def __init__(
         self,
         predictor: RadioDiffPipeline | Predictor | str | Path,
-        buildings: Sequence[Polygon] | np.ndarray,
+        buildings: Sequence[Polygon] | ArrayLike,
         cell_size_m: float,
         *,
-        size: int | None = None,
+        size: int | tuple[int, int] | None = None,
         transmitter_cell: tuple[int, int] | None = None,
         sampler: SamplerConfig | None = None,
         samples: int = 4,
@@ -84,13 +85,14 @@ class RadioMapExplorer(anywidget.AnyWidget):
             seed=seed,
         )
         self._grid: TransmitterGrid | None = None
-        row, col = transmitter_cell or self._explored.first_cell
+        chosen = self._explored.first_cell if transmitter_cell is None else transmitter_cell
+        row, col = as_cell(chosen)
         super().__init__(
             _tile=tile_message(
                 self._explored.building_mask, cell_size_m, samples=samples, note=note
             ),
             threshold_db=check_threshold(threshold_db),
-            transmitter_cell=(int(row), int(col)),
+            transmitter_cell=(row, col),
         )
 
     @property

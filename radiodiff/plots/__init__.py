@@ -51,6 +51,7 @@ from radiodiff.plots.samples import (
     plot_steps,
     plot_trajectory,
 )
+from radiodiff.plots.style import save_figure
 from radiodiff.plots.training import plot_losses
 from radiodiff.plots.transmitters import plot_covered_share, plot_transmitter_errors
 
@@ -100,4 +101,5 @@ __all__ = [
     "plot_transmitter_errors",
     "plot_unet",
     "plot_value_shares",
+    "save_figure",
 ]

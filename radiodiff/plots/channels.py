@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from radiodiff import units
 from radiodiff.conditions import CHANNELS, OCCLUSION_HALF_M
+from radiodiff.plots.style import Figure, styled
 
 __all__ = ["plot_channels"]
 
@@ -16,6 +16,7 @@ __all__ = ["plot_channels"]
 _SPARSE = 0.01
 
 
+@styled
 def plot_channels(condition: np.ndarray, names: Sequence[str], *, columns: int = 3) -> Figure:
     """Draw the channels of a condition, each with a bar that says what its values stand for.
 

@@ -5,14 +5,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from radiodiff.plots.colours import COLOURS, MARKERS
+from radiodiff.plots.style import Figure, styled
 from radiodiff.scoring import PUBLISHED, fingerprint
 
 __all__ = ["plot_fingerprints", "plot_nmse_rules", "plot_scores", "plot_tile_errors"]
 
 
+@styled
 def plot_nmse_rules(nmse: Mapping[str, float]) -> Figure:
     """Draw the NMSE of one prediction under several rules, on a logarithmic axis.
 
@@ -36,6 +37,7 @@ def plot_nmse_rules(nmse: Mapping[str, float]) -> Figure:
     return figure
 
 
+@styled
 def plot_fingerprints(ours: Mapping[str, tuple[float, float]] | None = None) -> Figure:
     """Draw published pairs of NMSE and RMSE with lines of equal mean square of the targets.
 
@@ -68,6 +70,7 @@ def plot_fingerprints(ours: Mapping[str, tuple[float, float]] | None = None) -> 
     return figure
 
 
+@styled
 def plot_scores(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Draw RMSE [dB] with intervals, one panel an evaluation, under the protocol ``city``.
 
@@ -89,6 +92,7 @@ def plot_scores(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
+@styled
 def plot_tile_errors(
     axes: Axes, errors_db: np.ndarray, tiles: Sequence[str], *, title: str = ""
 ) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from radiodiff import units
 from radiodiff.plots.colours import COLOURS, DASHES, MARKERS
 from radiodiff.plots.maps import plot_difference, plot_kinds, plot_radio_map
+from radiodiff.plots.style import Figure, styled
 from radiodiff.scoring import ErrorOverDistance, Spectrum
 
 __all__ = [
@@ -34,6 +34,7 @@ def _styled(
         yield name, value, COLOURS[k % len(COLOURS)], looks[k % len(looks)]
 
 
+@styled
 def plot_kl_weight(
     weights: np.ndarray,
     found: Mapping[str, Mapping[str, np.ndarray]],
@@ -65,6 +66,7 @@ def plot_kl_weight(
     return figure
 
 
+@styled
 def plot_compressions(
     truth_db: np.ndarray,
     restored_db: Mapping[str, np.ndarray],
@@ -106,6 +108,7 @@ def plot_compressions(
     return figure
 
 
+@styled
 def plot_region_errors(errors_db: Mapping[str, Mapping[str, float]]) -> Figure:
     """Draw the error of several compressions in each region.
 
@@ -133,6 +136,7 @@ def plot_region_errors(errors_db: Mapping[str, Mapping[str, float]]) -> Figure:
     return figure
 
 
+@styled
 def plot_error_over_distance(axes: Axes, found: ErrorOverDistance, *, title: str = "") -> None:
     """Draw the root-mean-square error over the distance from something.
 
@@ -151,6 +155,7 @@ def plot_error_over_distance(axes: Axes, found: ErrorOverDistance, *, title: str
     axes.set_title(title, fontsize=10)
 
 
+@styled
 def plot_spectra(
     axes: Axes,
     truth: Spectrum,
@@ -189,6 +194,7 @@ def plot_spectra(
     axes.set_title(title, fontsize=10)
 
 
+@styled
 def plot_latents(
     path_gain_db: np.ndarray, latents: np.ndarray, *, building_mask: np.ndarray
 ) -> Figure:
@@ -220,6 +226,7 @@ def plot_latents(
     return figure
 
 
+@styled
 def plot_latent_histograms(axes: Axes, latents: np.ndarray, *, title: str = "") -> None:
     """Draw how the values of each latent channel are spread, beside the standard normal density.
 
@@ -243,6 +250,7 @@ def plot_latent_histograms(axes: Axes, latents: np.ndarray, *, title: str = "") 
     axes.set_title(title, fontsize=10)
 
 
+@styled
 def plot_decoded(maps_db: Mapping[str, np.ndarray], *, columns: int = 3) -> Figure:
     """Draw decoded radio maps side by side, buildings and all, with one colour bar.
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path as Outline
 from shapely import Polygon
@@ -13,6 +12,7 @@ from shapely.geometry.polygon import orient
 
 from radiodiff import units
 from radiodiff.data import RadioMapSample, path_gain_db, transmitter_cell
+from radiodiff.plots.style import Figure, styled
 from radiodiff.scoring import rmse_of_map
 
 __all__ = [
@@ -32,6 +32,7 @@ _BUILDING_COLOUR = "0.55"
 _CAR_COLOUR = (0.85, 0.45, 0.1)
 
 
+@styled
 def plot_radio_map(
     axes: Axes,
     path_gain_db: np.ndarray,
@@ -65,6 +66,7 @@ def plot_radio_map(
         axes.figure.colorbar(image, ax=axes, label="path gain [dB]", shrink=0.85)
 
 
+@styled
 def plot_predictions(rows: Sequence[Mapping[str, object]]) -> Figure:
     """Draw truth, prediction and error of several radio maps, one a row.
 
@@ -102,6 +104,7 @@ def plot_predictions(rows: Sequence[Mapping[str, object]]) -> Figure:
     return figure
 
 
+@styled
 def plot_sample(
     sample: RadioMapSample,
     *,
@@ -149,6 +152,7 @@ def plot_sample(
     return figure
 
 
+@styled
 def plot_outlines(
     axes: Axes,
     buildings: Sequence[Polygon],
@@ -179,6 +183,7 @@ def plot_outlines(
     axes.set_title(title, fontsize=10)
 
 
+@styled
 def plot_difference(
     axes: Axes,
     difference_db: np.ndarray,
@@ -211,6 +216,7 @@ def plot_difference(
     axes.figure.colorbar(image, ax=axes, label=label, shrink=0.85, extend="both")
 
 
+@styled
 def plot_gray(axes: Axes, gray: np.ndarray, *, title: str = "", colour_bar: bool = True) -> None:
     """Draw an image as it lies in a file: 0 black, 1 white.
 
@@ -226,6 +232,7 @@ def plot_gray(axes: Axes, gray: np.ndarray, *, title: str = "", colour_bar: bool
         axes.figure.colorbar(image, ax=axes, label="gray level [1]", shrink=0.85)
 
 
+@styled
 def plot_kinds(
     axes: Axes,
     kinds: Mapping[str, np.ndarray],

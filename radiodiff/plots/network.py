@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.ticker import FixedLocator, NullLocator
 from torch import Tensor
@@ -21,6 +20,7 @@ from radiodiff.models import (
     sum_costs,
 )
 from radiodiff.plots.colours import COLOURS
+from radiodiff.plots.style import Figure, styled
 
 __all__ = [
     "plot_costs",
@@ -36,6 +36,7 @@ __all__ = [
 _BOX = {"condition": "#f6e3b4", "way": "#d6e6f2", "filter": "#ecd3e2"}
 
 
+@styled
 def plot_unet(config: UNetConfig, size: tuple[int, int]) -> Figure:
     """Draw the plan of a U-Net with the shape of every level.
 
@@ -103,6 +104,7 @@ def plot_unet(config: UNetConfig, size: tuple[int, int]) -> Figure:
     return figure
 
 
+@styled
 def plot_pyramid(
     features: Sequence[Tensor],
     building_mask: np.ndarray,
@@ -141,6 +143,7 @@ def plot_pyramid(
     return figure
 
 
+@styled
 def plot_swin_windows(
     axes: Axes,
     labels: Tensor,
@@ -214,6 +217,7 @@ def _draw_query(
     )
 
 
+@styled
 def plot_relation_attention(
     levels: Sequence[RelationAttention],
     cell: tuple[int, int],
@@ -268,6 +272,7 @@ def plot_relation_attention(
     return figure
 
 
+@styled
 def plot_filter_response(filters: Mapping[str, FourierFilter], size: tuple[int, int]) -> Figure:
     """Draw how strongly frequency filters pass each spatial frequency.
 
@@ -314,6 +319,7 @@ def plot_filter_response(filters: Mapping[str, FourierFilter], size: tuple[int, 
     return figure
 
 
+@styled
 def plot_heads(rows: Mapping[str, Sequence[Tensor | None]], columns: Sequence[str]) -> Figure:
     """Draw one channel of latents in a grid, each row with a colour bar of its own.
 
@@ -349,6 +355,7 @@ def plot_heads(rows: Mapping[str, Sequence[Tensor | None]], columns: Sequence[st
     return figure
 
 
+@styled
 def plot_costs(costs: Sequence[Cost], *, title: str = "") -> Figure:
     """Draw where the parameters and the operations of a network are.
 

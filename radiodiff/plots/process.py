@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from radiodiff.plots.colours import COLOURS, DASHES, MARKERS
+from radiodiff.plots.style import styled
 
 __all__ = [
     "plot_law",
@@ -26,6 +27,7 @@ def _styles(count: int) -> list[dict[str, Any]]:
     return [{"color": colour, "linestyle": dashes} for colour, dashes in pairs]
 
 
+@styled
 def plot_paths(
     axes: Axes,
     times: np.ndarray,
@@ -57,6 +59,7 @@ def plot_paths(
     axes.set_title(title, fontsize=10)
 
 
+@styled
 def plot_law(
     axes: Axes,
     times: np.ndarray,
@@ -90,6 +93,7 @@ def plot_law(
     axes.figure.colorbar(image, ax=axes, label="density over its maximum at $t$ [1]")
 
 
+@styled
 def plot_law_errors(
     axes: Axes,
     steps: Sequence[int],
@@ -124,6 +128,7 @@ def plot_law_errors(
     axes.set_title(title, fontsize=10)
 
 
+@styled
 def plot_over_time(
     axes: Axes,
     times: np.ndarray,

@@ -6,10 +6,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from radiodiff import units
 from radiodiff.plots.colours import COLOURS, DASHES
+from radiodiff.plots.style import Figure, styled
 
 __all__ = [
     "plot_calibration",
@@ -19,6 +19,7 @@ __all__ = [
 ]
 
 
+@styled
 def plot_gain_over_distance(
     axes: Axes,
     path_gain_db: np.ndarray,
@@ -59,6 +60,7 @@ def plot_gain_over_distance(
     axes.set_title(title, fontsize=10)
 
 
+@styled
 def plot_scales() -> Figure:
     """Draw the scales of path gain beneath each other: one place, one value.
 
@@ -89,6 +91,7 @@ def plot_scales() -> Figure:
     return figure
 
 
+@styled
 def plot_calibration(metrics: Mapping[str, Any]) -> Figure:
     """Draw the error of the dominant-path engine against real gains.
 
@@ -130,6 +133,7 @@ def plot_calibration(metrics: Mapping[str, Any]) -> Figure:
     return figure
 
 
+@styled
 def plot_value_shares(report: Mapping[str, Any], *, title: str = "") -> Figure:
     """Draw how often each path gain occurs in a dataset, gray level 0 aside.
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from radiodiff.plots.colours import COLOURS
 from radiodiff.plots.maps import plot_radio_map
+from radiodiff.plots.style import Figure, styled
 from radiodiff.scoring import Averaging, Coverage, SpreadAndError, rmse_of_map
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
 _BUILDING_COLOUR = "0.55"
 
 
+@styled
 def plot_trajectory(
     times: Sequence[float],
     noisy_db: Sequence[np.ndarray],
@@ -72,6 +73,7 @@ def plot_trajectory(
     return figure
 
 
+@styled
 def plot_cut(
     axes: Axes,
     position_m: np.ndarray,
@@ -104,6 +106,7 @@ def plot_cut(
     axes.set_title(title, fontsize=10)
 
 
+@styled
 def plot_spread(
     axes: Axes,
     values_db: np.ndarray,
@@ -135,6 +138,7 @@ def plot_spread(
     axes.figure.colorbar(image, ax=axes, label=label, shrink=0.85, extend="max")
 
 
+@styled
 def plot_spread_and_error(axes: Axes, found: SpreadAndError) -> None:
     """Draw the error of the samples' mean over their standard deviation.
 
@@ -159,6 +163,7 @@ def plot_spread_and_error(axes: Axes, found: SpreadAndError) -> None:
     axes.set_title("does the spread tell the error?", fontsize=10)
 
 
+@styled
 def plot_coverage(axes: Axes, found: Coverage) -> None:
     """Draw how often the truth lies between two ordered samples.
 
@@ -180,6 +185,7 @@ def plot_coverage(axes: Axes, found: Coverage) -> None:
     axes.set_title("do intervals hold the truth?", fontsize=10)
 
 
+@styled
 def plot_averaging(axes: Axes, found: Averaging) -> None:
     """Draw the mean square error of averages of K samples over K.
 
@@ -206,6 +212,7 @@ def plot_averaging(axes: Axes, found: Averaging) -> None:
     axes.legend(fontsize=8)
 
 
+@styled
 def plot_steps(result: Mapping[str, Any]) -> Figure:
     """Draw error, gain over one step, spread and time over the number of denoiser calls.
 

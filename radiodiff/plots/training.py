@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from torch import nn
 
 from radiodiff.config import load_config
 from radiodiff.ema import EMA
 from radiodiff.files import read_json_lines
 from radiodiff.plots.colours import COLOURS
+from radiodiff.plots.style import Figure, styled
 
 __all__ = [
     "plot_losses",
@@ -18,6 +18,7 @@ __all__ = [
 _SECTIONS = {"autoencoder": "autoencoder_training", "diffusion": "training"}
 
 
+@styled
 def plot_losses(run_dir: Path) -> Figure:
     """Draw the losses of a run over its steps, above the learning rate and the averaging.
 

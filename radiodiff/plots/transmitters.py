@@ -2,14 +2,16 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+
+from radiodiff.plots.style import Figure, styled
 
 __all__ = ["plot_covered_share", "plot_transmitter_errors"]
 
 _BUILDING_GRAY = 0.55
 
 
+@styled
 def plot_covered_share(
     axes: Axes,
     thresholds_db: np.ndarray,
@@ -40,6 +42,7 @@ def plot_covered_share(
     axes.legend()
 
 
+@styled
 def plot_transmitter_errors(
     cells: np.ndarray,
     rmse_db: np.ndarray,

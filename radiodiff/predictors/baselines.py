@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from radiodiff import units
 from radiodiff.data import RadioMapSample
 from radiodiff.predictors.base import check_scale
-from radiodiff.scene import Scene, transmitter_distance_cells
+from radiodiff.scene import Scene, checked_scenes, transmitter_distance_cells
 
 __all__ = ["DistanceLaw", "MeanMap", "NearestMap"]
 
@@ -64,6 +64,7 @@ class MeanMap:
         Raises:
             ValueError: If the scenes have other sides than the training maps.
         """
+        scenes = checked_scenes(scenes)
         _check_sides(scenes, self.mean_map_db.shape[-2:])
         return self.mean_map_db.expand(len(scenes.building_mask), -1, -1, -1)
 
@@ -152,6 +153,7 @@ class NearestMap:
         Raises:
             ValueError: If the scenes have other sides than the training maps.
         """
+        scenes = checked_scenes(scenes)
         _check_sides(scenes, self.sides)
         found = [
             self.dataset[self.nearest(mask, cell)].radio_map

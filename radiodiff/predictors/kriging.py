@@ -10,7 +10,7 @@ from torch import Tensor
 
 from radiodiff.predictors.base import Predictor
 from radiodiff.predictors.physics import dominant_path
-from radiodiff.scene import Scene
+from radiodiff.scene import Scene, checked_scenes
 
 __all__ = ["Kriging"]
 
@@ -40,6 +40,7 @@ class Kriging:
 
     def __call__(self, scenes: Scene, *, samples: int = 1, seed: int = 0) -> Tensor:
         """Return the kriged map of each scene, shape ``(b, 1, h, w)``."""
+        scenes = checked_scenes(scenes)
         means = self.mean(scenes, seed=seed).mean(1).numpy()
         measured = scenes.measured_gain_db.cpu().numpy()
         sizes_m = scenes.cell_size_m.tolist()

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from radiodiff.data import RadioMapSample
 from radiodiff.predictors.pipeline import RadioDiffPipeline, map_generators
 from radiodiff.sampler import SamplerConfig
-from radiodiff.scene import Scene
+from radiodiff.scene import Scene, checked_scenes
 
 __all__ = ["PipelinePredictor", "dataset_conditions", "draw_maps"]
 
@@ -31,6 +31,7 @@ class PipelinePredictor:
     def __call__(self, scenes: Scene, *, samples: int = 1, seed: int = 0) -> Tensor:
         """Return samples of each scene, one if the process draws nothing, ``(b, k, h, w)``."""
         samples = 1 if self.pipeline.process.one_step else samples
+        scenes = checked_scenes(scenes)
         maps = []
         for name, condition in zip(scenes.name, self._conditions(scenes), strict=True):
             drawn = draw_maps(

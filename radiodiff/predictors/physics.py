@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from radiodiff.conditions import map_inputs
-from radiodiff.scene import Scene
+from radiodiff.scene import Scene, checked_scenes
 from radiodiff.simulate import raster_gain_db, raster_ray_gain_db
 
 __all__ = ["dominant_path", "ray_tracing"]
@@ -30,6 +30,7 @@ def ray_tracing(scenes: Scene, *, samples: int = 1, seed: int = 0, reflections: 
         reflections: Most walls that a path may touch; 2 and 4 stand for RadioMapSeer's IRT2 and
             IRT4.
     """
+    scenes = checked_scenes(scenes)
     maps = [
         raster_ray_gain_db(*one, reflections=reflections, cars_mask=cars.cpu().numpy())
         for one, cars in zip(map_inputs(scenes), scenes.cars_mask, strict=True)

@@ -17,7 +17,14 @@ from radiodiff.predictors.familiar import SceneStatistics
 from radiodiff.predictors.space import Space, read_scale
 from radiodiff.processes import Generators, Network
 from radiodiff.sampler import Callback, SamplerConfig, make_schedule, sample, sample_windows
-from radiodiff.scene import Scene, resample_maps, resample_scene, stack_scenes
+from radiodiff.scene import (
+    Scene,
+    checked_scenes,
+    on_cpu,
+    resample_maps,
+    resample_scene,
+    stack_scenes,
+)
 
 __all__ = ["RadioDiffPipeline", "conditioned", "map_generators", "mean_run"]
 
@@ -241,6 +248,9 @@ class RadioDiffPipeline:
         """
         if samples < 1:
             raise ValueError(f"samples must be at least 1, got {samples}")
+        scene = on_cpu(checked_scenes(scene))
+        if scene.building_mask.ndim != 2:
+            raise ValueError("expected one scene, got a batch: PipelinePredictor takes several")
         self._check_knowledge(scene)
         asked, known = scene, self.trained_on
         if resample and known is not None:

@@ -1,6 +1,7 @@
 """Scoring a run: numbers with where they come from, and a figure."""
 
 import json
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 from radiodiff.config import Config, EvaluateConfig
 from radiodiff.data import RadioMapSeer, path_gain_db, split_overlap, transmitter_cell
 from radiodiff.data.open import make_dataset
-from radiodiff.files import read_json, write_atomically
-from radiodiff.plots import plot_predictions
+from radiodiff.data.pack_reader import digest_of, scan
+from radiodiff.data.splits import read_manifest
+from radiodiff.files import project_path, sha256, shorten, write_atomically
+from radiodiff.plots import plot_predictions, save_figure
 from radiodiff.predictors import (
     PipelinePredictor,
     Predictor,
@@ -23,10 +26,13 @@ from radiodiff.provenance import made_by
 from radiodiff.runs.sessions import seconds_of_run, trained_at
 from radiodiff.scene import stack_scenes
 from radiodiff.scoring import PROTOCOLS, check_protocols, evaluate
+from radiodiff.scoring.journal import Journal
 from radiodiff.settings import read_yaml, resolve
-from radiodiff.workers import need_one_process
+from radiodiff.workers import need_one_process, only_writer
 
 __all__ = ["BASELINES", "evaluate_run"]
+
+logger = logging.getLogger(__name__)
 
 #: What a run is compared with unless others are named.
 BASELINES = ("mean_training_map", "distance_law", "dominant_path")
@@ -50,6 +56,9 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Score a run and its baselines on held-out cities; write numbers with provenance and a figure.
 
+    Stopped or killed, the same call goes on with the maps that are left. The numbers are written
+    first; a figure that fails is told in the log and left out.
+
     Args:
         run_dir: Folder of a finished run.
         results_dir: Receives ``metrics.json`` and ``predictions.png``.
@@ -65,7 +74,8 @@ def evaluate_run(
 
     Raises:
         FileNotFoundError: If the run has not finished.
-        DatasetError: If its dataset is not there.
+        BlockingIOError: If another process writes to the results folder.
+        DatasetError: If its dataset is not there, or an image of it cannot be read.
         ValueError: If several processes were launched, there is no such protocol, the run's maps
             are not path gain on the scale of the files, or it is no fair test and ``allow_leak``
             is false; names the maps; or there is no such predictor.
@@ -83,22 +93,51 @@ def evaluate_run(
         raise ValueError(_UNFAIR.format("; ".join(leak.values())))
     judged = {"radiodiff": _model(pipeline, held_out)}
     judged |= {_shown(name): make_predictor(name, training, device=device) for name in predictors}
-    result = evaluate(judged, held_out, config.evaluate, protocols=protocols)
-    _write_figure(held_out, judged["radiodiff"], config.evaluate, results_dir)
-    maps = f"{len(held_out)} maps of {result['tiles']} tiles"
-    result |= {
+    maps = f"{len(held_out)} maps of {len(held_out.maps)} tiles"
+    about = {  # asked before the work, so that no file that is missing costs it
         "judged": f"{config.data.root}, {held_out.split}: {maps}",
         "run": config.name,
         "seed": config.seed,
         **made,
         "trained_at": trained_at(run_dir),
         "data": _describe(training, held_out),
-        "wall_time_s": _wall_time_s(run_dir, evaluation=time.monotonic() - began),
         "config": resolve(read_yaml(run_dir / "config.yaml")),
-        **({"leak": leak} if leak else {}),
+        "seconds": seconds_of_run(run_dir),
     }
-    write_atomically(results_dir / "metrics.json", json.dumps(result, indent=1) + "\n")
+    with only_writer(results_dir, wait=False):
+        key = _key(about, held_out, run_dir, protocols, predictors)
+        journal = Journal(results_dir / ".evaluation.journal", key)
+        began -= sum(row["seconds"] for row in journal.rows)
+        result = evaluate(judged, held_out, config.evaluate, protocols=protocols, journal=journal)
+        seconds, settings = about.pop("seconds"), about.pop("config")
+        evaluation = time.monotonic() - began
+        result |= about | {"wall_time_s": _wall_time_s(seconds, evaluation), "config": settings}
+        result |= {"leak": leak} if leak else {}
+        write_atomically(results_dir / "metrics.json", json.dumps(result, indent=1) + "\n")
+        journal.remove()
+        _write_figure(held_out, judged["radiodiff"], config.evaluate, results_dir)
     return result
+
+
+def _key(
+    about: dict[str, Any],
+    held_out: RadioMapSeer,
+    run_dir: Path,
+    protocols: Sequence[str],
+    predictors: Sequence[str],
+) -> dict[str, Any]:
+    """Return what the scores of a batch depend on: those of another key are not gone on with."""
+    mean = about["config"].get("process", {}).get("residual_to")
+    runs = [run_dir, *map(Path, predictors), *([project_path(mean)] if mean else [])]
+    weights = [file for run in runs for file in sorted(run.glob("*.safetensors"))]
+    kept = ("commit", "device", "versions", "config", "data")
+    return {key: about[key] for key in kept} | {
+        "protocols": list(protocols),
+        "predictors": list(predictors),
+        "weights": [sha256(file) for file in weights],
+        "maps": digest_of(scan(held_out.gain_dir)),
+        "judged": held_out.names,
+    }
 
 
 def _open_splits(config: Config, channels: tuple[str, ...]) -> tuple[RadioMapSeer, RadioMapSeer]:
@@ -147,11 +186,28 @@ def _leaks(config: Config, held_out: RadioMapSeer) -> dict[str, str]:
 def _write_figure(
     dataset: RadioMapSeer, model: Predictor, config: EvaluateConfig, results_dir: Path
 ) -> None:
-    """Draw truth and prediction of the first transmitter of a few tiles."""
+    """Draw truth and prediction of the first transmitter of a few tiles, if it can be done.
+
+    The numbers are written by then: whatever goes wrong here is told, and costs nothing else.
+    """
+    path = results_dir / "predictions.png"
+    try:
+        figure = plot_predictions(_figure_rows(dataset, model, config))
+        save_figure(figure, path)
+    except Exception as error:
+        path.unlink(missing_ok=True)  # an older one shows another prediction
+        reason = shorten(f"{type(error).__name__}: {error}", 200)
+        logger.warning("no figure %s, the numbers are written: %s", path, reason)
+
+
+def _figure_rows(
+    dataset: RadioMapSeer, model: Predictor, config: EvaluateConfig
+) -> list[dict[str, Any]]:
+    """Return what the figure shows of each tile."""
     samples = [dataset[index] for index in dataset.first_of_each_tile[:_FIGURE_MAPS]]
     scenes = stack_scenes([sample.scene for sample in samples])
     predictions = mean_of_samples(model(scenes, samples=config.samples, seed=config.seed))
-    rows = [
+    return [
         {
             "name": sample.name,
             "truth_db": path_gain_db(sample),
@@ -161,14 +217,11 @@ def _write_figure(
         }
         for sample, prediction in zip(samples, predictions, strict=True)
     ]
-    results_dir.mkdir(parents=True, exist_ok=True)
-    plot_predictions(rows).savefig(results_dir / "predictions.png", dpi=110)
 
 
 def _describe(training: RadioMapSeer, held_out: RadioMapSeer) -> dict[str, Any]:
     """Say what the numbers were computed on."""
-    manifest = training.root / "dataset.json"
-    described = read_json(manifest) if manifest.is_file() else {}
+    described = read_manifest(training.root) or {}
     cities = {row["id"]: row["city"] for row in described.pop("maps", [])}
     return {
         "source": "simulated" if described else "RadioMapSeer",
@@ -184,8 +237,8 @@ def _describe(training: RadioMapSeer, held_out: RadioMapSeer) -> dict[str, Any]:
     }
 
 
-def _wall_time_s(run_dir: Path, *, evaluation: float) -> dict[str, float]:
+def _wall_time_s(seconds: dict[str, float], evaluation: float) -> dict[str, float]:
     """Return how long data, stages and evaluation took, and all of them together [s]."""
-    seconds = seconds_of_run(run_dir) | {"evaluation": evaluation}
+    seconds = seconds | {"evaluation": evaluation}
     seconds["total"] = sum(seconds.values())
     return {name: round(value, 1) for name, value in seconds.items()}

@@ -1,9 +1,11 @@
 """Drawing the radio maps of a split as pictures."""
 
 import dataclasses
+import hashlib
+import io
 import json
 import logging
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +16,7 @@ from torch.utils.data import DataLoader, Subset
 from radiodiff import units
 from radiodiff.config import EvaluateConfig
 from radiodiff.data import EdgeDataset, EdgeImages, RadioMapSample
+from radiodiff.data.loading import sound_batches
 from radiodiff.data.open import make_dataset
 from radiodiff.data.options import MapDataset
 from radiodiff.files import read_json, sha256, write_atomically
@@ -21,7 +24,8 @@ from radiodiff.predictors import draw_maps
 from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.progress import log_progress
 from radiodiff.sampler import SamplerConfig, make_schedule
-from radiodiff.workers import need_one_process
+from radiodiff.scoring.journal import Journal
+from radiodiff.workers import need_one_process, only_writer
 
 __all__ = ["sample_run"]
 
@@ -41,7 +45,8 @@ def sample_run(
 
     Each map's noise is a function of the run's ``evaluate.seed`` and, unless all share one noise,
     of its name, so no picture depends on the batch size. Stopped, the same call goes on: pictures
-    of the same weights and settings are kept, which ``sample.json`` tells.
+    of the same weights and settings are kept, which ``sample.json`` tells; ``.sample.journal``
+    lists them with their digests. Nothing else in the folder is changed or taken for one of them.
 
     Args:
         run_dir: Folder of a finished or imported run.
@@ -57,7 +62,10 @@ def sample_run(
 
     Raises:
         FileNotFoundError: If the run has not finished.
-        DatasetError: If its dataset is not there.
+        FileExistsError: If a picture of the folder has a name that is to be written, but was not
+            drawn here; names it.
+        BlockingIOError: If another process writes to the folder.
+        DatasetError: If its dataset is not there, or an image of it cannot be read.
         ValueError: If the folder holds pictures of other weights or settings, a number is below
             1, several processes were launched, or edges are to be drawn for random crops.
     """
@@ -79,15 +87,24 @@ def sample_run(
     if isinstance(dataset, EdgeDataset):
         raise ValueError("edges are drawn for whole pictures, those of split test")
     out_dir = Path(out_dir)
-    _claim_folder(out_dir, Path(run_dir), settings, sampler)
-    _draw_pictures(pipeline, dataset, out_dir, settings, sampler)
+    with only_writer(out_dir, wait=False):
+        journal = _claim_folder(out_dir, Path(run_dir), settings, sampler, dataset.names)
+        _draw_pictures(pipeline, dataset, out_dir, settings, sampler, journal)
     return out_dir
 
 
 def _claim_folder(
-    out_dir: Path, run_dir: Path, settings: EvaluateConfig, sampler: SamplerConfig
-) -> None:
-    """Note in a folder what its pictures are made of; refuse one that holds others."""
+    out_dir: Path,
+    run_dir: Path,
+    settings: EvaluateConfig,
+    sampler: SamplerConfig,
+    names: Sequence[str],
+) -> Journal:
+    """Note in a folder what its pictures are made of; refuse one that holds others.
+
+    Returns:
+        Name and digest of the pictures that were drawn, those that are still there.
+    """
     drawn_from = {
         "weights_sha256": sha256(run_dir / "diffusion.safetensors"),
         **{name: getattr(sampler, name) for name in ("steps", "schedule")},
@@ -96,7 +113,26 @@ def _claim_folder(
     note = out_dir / "sample.json"
     if note.is_file() and read_json(note) != drawn_from:
         raise ValueError(f"{out_dir} holds pictures of other weights or settings: name another")
+    journal = Journal(out_dir / ".sample.journal", drawn_from)
+    journal.rows = [row for row in journal.rows if (out_dir / row["name"]).is_file()]
+    digests = {row["name"]: row["sha256"] for row in journal.rows}
+    others = sorted({path.name for path in out_dir.glob("*.png")} - digests.keys())
+    altered = [name for name in digests if sha256(out_dir / name) != digests[name]]
+    taken = [f"{name}.png" for name in names if f"{name}.png" in {*others, *altered}]
+    if taken:
+        raise FileExistsError(
+            f"{out_dir / taken[0]} was not drawn by this command ({len(taken)} such files): move "
+            "it away, or name another folder"
+        )
+    if others:
+        logger.warning(
+            "%d pictures in %s are not of this run, first %s: they stay",
+            len(others),
+            out_dir,
+            others[0],
+        )
     write_atomically(note, json.dumps(drawn_from, indent=1) + "\n")
+    return journal
 
 
 def _draw_pictures(
@@ -105,20 +141,25 @@ def _draw_pictures(
     out_dir: Path,
     settings: EvaluateConfig,
     sampler: SamplerConfig,
+    journal: Journal,
 ) -> None:
     """Draw the maps that the folder lacks."""
     names = [f"{name}.png" for name in dataset.names]
-    left = [k for k, name in enumerate(names) if not (out_dir / name).is_file()]
+    there = {row["name"] for row in journal.rows}
+    left = [k for k, name in enumerate(names) if name not in there]
     if len(left) < len(names):
         logger.info("kept %d maps that were there", len(names) - len(left))
     report = log_progress("drew %d of %d maps")
     done = len(names) - len(left)
     batch_size = 1 if isinstance(dataset, EdgeImages) else settings.batch_size  # sides differ
-    for batch in DataLoader(Subset(dataset, left), batch_size=batch_size):
+    for batch in sound_batches(DataLoader(Subset(dataset, left), batch_size=batch_size)):
         gray = _drawn_gray(pipeline, batch, settings, sampler).clamp(0, 1)[:, 0]
         for name, picture in zip(batch.name, (255 * gray + 0.5).byte().numpy(), strict=True):
-            save = partial(Image.fromarray(picture).save, format="PNG")
-            write_atomically(out_dir / f"{name}.png", save)
+            content = io.BytesIO()
+            Image.fromarray(picture).save(content, format="PNG")
+            digest = hashlib.sha256(content.getvalue()).hexdigest()
+            journal.append({"name": f"{name}.png", "sha256": digest})  # before it is there: ours
+            write_atomically(out_dir / f"{name}.png", content.getvalue())
         done += len(batch.name)
         report(done, len(names))
 

@@ -113,8 +113,13 @@ def power_spectrum(maps_db: np.ndarray, *, cell_size_m: float) -> Spectrum:
     Args:
         maps_db: Radio maps or their errors [dB], shape ``(n, size, size)``.
         cell_size_m: Side of a cell [m].
+
+    Raises:
+        ValueError: If the maps are not square.
     """
     size = maps_db.shape[-1]
+    if maps_db.ndim != 3 or maps_db.shape[1] != size:
+        raise ValueError(f"expected maps of shape (n, size, size), got {maps_db.shape}")
     fade = np.outer(np.hanning(size), np.hanning(size))
     maps_db = (maps_db - maps_db.mean((-2, -1), keepdims=True)) * fade
     maps_db = maps_db / np.sqrt((fade**2).mean())

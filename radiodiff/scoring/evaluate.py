@@ -2,19 +2,22 @@
 
 import dataclasses
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from radiodiff import units
 from radiodiff.config import EvaluateConfig
 from radiodiff.data import RadioMapSample
+from radiodiff.data.loading import sound_batches
 from radiodiff.predictors.base import Predictor, check_scale, mean_of_samples
 from radiodiff.scoring.intervals import summary, tile_means, tile_picks
+from radiodiff.scoring.journal import Journal
 from radiodiff.scoring.probabilistic import SAMPLE_SCORES
 from radiodiff.scoring.protocols import PROTOCOLS, MapSums, Protocol, map_sums, reduce_sums
 
@@ -79,6 +82,7 @@ def evaluate(
     config: EvaluateConfig,
     *,
     protocols: Sequence[str] = tuple(PROTOCOLS),
+    journal: Journal | None = None,
 ) -> dict[str, Any]:
     """Score predictors on a dataset, under one or several protocols.
 
@@ -87,6 +91,7 @@ def evaluate(
         dataset: Maps of the split that is judged.
         config: Samples of each map, batch size, resamples and seed.
         protocols: Names of protocols, see `radiodiff.scoring.protocols.PROTOCOLS`.
+        journal: Keeps the numbers of each batch; batches that it has are not scored again.
 
     Returns:
         ``tiles``, ``maps`` and ``protocols``: name → ``meaning``, ``rule`` (its fields) and
@@ -101,26 +106,31 @@ def evaluate(
             the files.
     """
     check_protocols(protocols)
-    parts: dict[tuple[str, str], list[MapSums]] = {
-        (protocol, method): [] for protocol in protocols for method in predictors
+    journal = journal or Journal()
+    start = len(journal.rows) * config.batch_size
+    if start:
+        logger.info("kept the scores of %d maps", min(start, len(dataset)))
+    left = Subset(dataset, range(start, len(dataset))) if start else dataset
+    began = time.monotonic()
+    for batch in sound_batches(DataLoader(left, batch_size=config.batch_size)):
+        row = _scored(batch, predictors, config, protocols)
+        now = time.monotonic()
+        journal.append(row | {"seconds": now - began})
+        began = now
+        done = len(journal.rows) * config.batch_size
+        logger.info("evaluated %d of %d maps", min(done, len(dataset)), len(dataset))
+    rows = journal.rows
+    parts = {
+        (protocol, method): [MapSums(*map(_doubles, row["sums"][protocol][method])) for row in rows]
+        for protocol in protocols
+        for method in predictors
     }
-    drawn: dict[str, list[dict[str, np.ndarray]]] = {method: [] for method in predictors}
-    count: dict[str, int] = {}
-    names: list[str] = []
-    loader = DataLoader(dataset, batch_size=config.batch_size)
-    for number, batch in enumerate(loader, start=1):
-        names += batch.name
-        for method, predictor in predictors.items():
-            path_gain_db = predictor(batch.scene, samples=config.samples, seed=config.seed)
-            count[method] = path_gain_db.shape[1]
-            drawn[method].append(score_samples(path_gain_db, batch) if config.samples > 1 else {})
-            mean_db = mean_of_samples(path_gain_db)
-            for protocol in protocols:
-                sums = score_maps(mean_db, batch, PROTOCOLS[protocol])
-                parts[protocol, method].append(sums)
-        logger.info(
-            "evaluated %d of %d maps", min(number * config.batch_size, len(dataset)), len(dataset)
-        )
+    drawn = {
+        method: [{k: np.array(v) for k, v in row["samples"][method].items()} for row in rows]
+        for method in predictors
+    }
+    names = [name for row in rows for name in row["names"]]
+    count = rows[-1]["count"]
     tiles = [name.split("_")[0] for name in names]
     result = {"tiles": len(set(tiles)), "maps": len(names)}
     result["protocols"] = {
@@ -135,6 +145,31 @@ def evaluate(
     if max(count.values()) > 1:
         result["samples"] = {"count": count, **_summaries(drawn, tiles, config)}
     return result
+
+
+def _scored(
+    batch: RadioMapSample,
+    predictors: Mapping[str, Predictor],
+    config: EvaluateConfig,
+    protocols: Sequence[str],
+) -> dict[str, Any]:
+    """Return what one batch adds to the result, as JSON holds it to the last bit."""
+    row: dict[str, Any] = {"names": list(batch.name), "count": {}, "samples": {}}
+    row["sums"] = {protocol: {} for protocol in protocols}
+    for method, predictor in predictors.items():
+        path_gain_db = predictor(batch.scene, samples=config.samples, seed=config.seed)
+        row["count"][method] = path_gain_db.shape[1]
+        scores = score_samples(path_gain_db, batch) if config.samples > 1 else {}
+        row["samples"][method] = {name: values.tolist() for name, values in scores.items()}
+        mean_db = mean_of_samples(path_gain_db)
+        for protocol in protocols:
+            sums = score_maps(mean_db, batch, PROTOCOLS[protocol])
+            row["sums"][protocol][method] = [values.tolist() for values in sums]
+    return row
+
+
+def _doubles(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def _numbers(

@@ -75,12 +75,12 @@ class PathMap(NamedTuple):
     """What `DominantPath.trace` finds for one transmitter."""
 
     path_gain_db: np.ndarray
-    """Path gain [dB], shape ``(size, size)``; NaN in buildings, -inf where no path leads."""
+    """Path gain [dB], shape ``(rows, columns)``; NaN in buildings, -inf where no path leads."""
     bends: np.ndarray
-    """Bends of the dominant path, shape ``(size, size)``; 0 with line of sight, 2 over roofs,
+    """Bends of the dominant path, shape ``(rows, columns)``; 0 with line of sight, 2 over roofs,
     -1 without a path and in buildings."""
     over_roofs: np.ndarray
-    """Whether the dominant path leads over roofs, bool, shape ``(size, size)``."""
+    """Whether the dominant path leads over roofs, bool, shape ``(rows, columns)``."""
 
 
 class DominantPath(Tile):
@@ -93,10 +93,10 @@ class DominantPath(Tile):
 
     Args:
         buildings: Outlines [m], y up; clipped to the tile, overlaps are merged.
-        size: Cells along each side of the tile.
+        size: Cells along each side of the tile, or its rows and columns.
         cell_size_m: Side of a cell [m].
         constants: Loss of bent paths.
-        cars: Cells inside cars, bool, shape ``(size, size)``; paths along the streets lose
+        cars: Cells inside cars, bool, shape ``(rows, columns)``; paths along the streets lose
             ``CAR_DB_PER_M`` in them (eq. ``car-loss``). Paths over the roofs climb out of their
             way, and a path with line of sight goes straight even if it would pay to go round.
 
@@ -107,28 +107,28 @@ class DominantPath(Tile):
     def __init__(
         self,
         buildings: Sequence[Polygon],
-        size: int,
+        size: int | tuple[int, int],
         cell_size_m: float,
         constants: DominantPathConstants | None = None,
         *,
         cars: np.ndarray | None = None,
     ) -> None:
         super().__init__(buildings, size, cell_size_m)
-        if cars is not None and np.shape(cars) != (size, size):
-            raise ValueError(f"expected cars of shape {(size, size)}, got {np.shape(cars)}")
+        if cars is not None and np.shape(cars) != self.shape:
+            raise ValueError(f"expected cars of shape {self.shape}, got {np.shape(cars)}")
         self.constants = constants or DominantPathConstants()
         has_cars = cars is not None and np.any(cars)
-        self.cars = np.asarray(cars, bool) if has_cars else np.zeros((0, 0), bool)
-        corners = find_corners(self._geometry, self.extent_m)
-        self._streets = find_streets(self._walls, corners, size, self.cell_size_m)
+        self.cars = self._on_grid(cars) if has_cars else np.zeros((0, 0), bool)
+        corners = find_corners(self._geometry, self.extents_m)
+        self._streets = find_streets(self._walls, corners, self.size, self.cell_size_m)
         self._in_cars = lose_in_cars(self._streets, self.cars) if has_cars else NO_CARS
         self._roofs = None
         if np.isfinite(self.constants.roof_height_m):
             walls = self._walls[:-4]  # without the sides of the tile
-            self._roofs = find_roofs(walls, self.building_mask, self.cell_size_m)
+            self._roofs = find_roofs(walls, self._grid_mask, self.cell_size_m)
 
     def path_gain_db(self, transmitter_m: tuple[float, float]) -> np.ndarray:
-        """Return the path gain [dB] of every cell centre, shape ``(size, size)``.
+        """Return the path gain [dB] of every cell centre, shape ``(rows, columns)``.
 
         Args:
             transmitter_m: Position ``(x, y)`` [m].
@@ -194,9 +194,9 @@ class DominantPath(Tile):
                 line_of_sight_gain_db(distance_m) - loss_db,
                 -(REFERENCE_LOSS_DB + self.constants.bent_db + bent_db),
             )
-            path_gain_db[self.building_mask] = np.nan
-            bends[self.building_mask] = -1
-            result.append(PathMap(path_gain_db, bends, over_roofs))
+            path_gain_db[self._grid_mask] = np.nan
+            bends[self._grid_mask] = -1
+            result.append(PathMap(*map(self._cut, (path_gain_db, bends, over_roofs))))
         return result
 
     @property

@@ -13,10 +13,11 @@ Compiled code is cached per file, see `radiodiff.simulate.grid`.
 
 import numpy as np
 
+from radiodiff.files import shorten
 from radiodiff.simulate.compiled import njit
 from radiodiff.simulate.grid import Walk, length_inside
 
-__all__ = ["occlusion_m", "raster_line_of_sight"]
+__all__ = ["checked_raster", "occlusion_m", "raster_line_of_sight"]
 
 
 def occlusion_m(
@@ -42,7 +43,7 @@ def occlusion_m(
         raise ValueError(
             f"expected cell_size_m > 0, got {cell_size_m}; give the side of a cell in metres"
         )
-    lengths = _lengths_inside(*_checked(building_mask, transmitter_cell), np.inf)
+    lengths = _lengths_inside(*checked_raster(building_mask, transmitter_cell), np.inf)
     return (lengths * cell_size_m).astype(np.float32)
 
 
@@ -64,11 +65,11 @@ def raster_line_of_sight(
     Raises:
         ValueError: If the mask is no bool raster, or the cell lies off it.
     """
-    lengths = _lengths_inside(*_checked(building_mask, transmitter_cell), 0.0)
+    lengths = _lengths_inside(*checked_raster(building_mask, transmitter_cell), 0.0)
     return (lengths == 0) & ~building_mask
 
 
-def _checked(
+def checked_raster(
     building_mask: np.ndarray, transmitter_cell: tuple[int, int]
 ) -> tuple[np.ndarray, int, int]:
     """Return the mask in the one layout that is compiled for, and the row and column.
@@ -76,19 +77,25 @@ def _checked(
     Raises:
         ValueError: If the mask is no bool raster, or the cell lies off it.
     """
+    try:
+        building_mask = np.asarray(building_mask)
+        row, col = (float(index) for index in transmitter_cell)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = shorten(str(error), 100)
+        raise ValueError(f"expected a mask of NumPy and its (row, col): {reason}") from error
     if building_mask.dtype != bool or building_mask.ndim != 2:
         raise ValueError(
             f"expected building_mask to be bool of shape (h, w), got {building_mask.dtype} of "
             f"shape {building_mask.shape}; compare with 0 and choose one map"
         )
-    row, col = (int(index) for index in transmitter_cell)
     rows, cols = building_mask.shape
-    if not (0 <= row < rows and 0 <= col < cols):
+    on_raster = 0 <= row < rows and 0 <= col < cols
+    if not (on_raster and row.is_integer() and col.is_integer()):
         raise ValueError(
-            f"expected a transmitter on the raster of {rows} x {cols} cells, got ({row}, {col}); "
-            "give (row, col), row 0 at the top"
+            f"expected a transmitter on the raster of {rows} x {cols} cells, got ({row:g}, "
+            f"{col:g}); give (row, col), row 0 at the top"
         )
-    return np.array(building_mask, order="C"), row, col
+    return np.array(building_mask, order="C"), int(row), int(col)
 
 
 @njit

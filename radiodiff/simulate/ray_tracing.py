@@ -104,10 +104,10 @@ class RayTracing(Tile):
 
     Args:
         buildings: Outlines [m], y up; clipped to the tile, overlaps are merged.
-        size: Cells along each side of the tile.
+        size: Cells along each side of the tile, or its rows and columns.
         cell_size_m: Side of a cell [m].
         constants: Material of the walls and fineness of the rays.
-        cars: Cells inside cars, bool, shape ``(size, size)``; paths lose
+        cars: Cells inside cars, bool, shape ``(rows, columns)``; paths lose
             ``constants.car_db_per_m`` in them (eq. ``car-loss``).
 
     Raises:
@@ -117,38 +117,38 @@ class RayTracing(Tile):
     def __init__(
         self,
         buildings: Sequence[Polygon],
-        size: int,
+        size: int | tuple[int, int],
         cell_size_m: float,
         constants: RayTracingConstants | None = None,
         *,
         cars: np.ndarray | None = None,
     ) -> None:
         super().__init__(buildings, size, cell_size_m)
-        if cars is not None and (cars.dtype != bool or cars.shape != (size, size)):
+        if cars is not None and (cars.dtype != bool or cars.shape != self.shape):
             raise ValueError(
-                f"expected cars to be a bool mask of shape {(size, size)}, got {cars.dtype} of "
+                f"expected cars to be a bool mask of shape {self.shape}, got {cars.dtype} of "
                 f"shape {cars.shape}; rasterize the outlines of the cars on this tile"
             )
         self.constants = constants or RayTracingConstants()
         self._wedges = find_wedges(
-            self._geometry, self.extent_m, self.constants.min_corner_turn_rad
+            self._geometry, self.extents_m, self.constants.min_corner_turn_rad
         )
-        self._spans = corner_spans(self._walls, self._wedges.points, size, self.cell_size_m)
+        self._spans = corner_spans(self._walls, self._wedges.points, self.size, self.cell_size_m)
         walls = self._walls[:-4].copy()
-        self._open_share = _open_share(walls, size, self.cell_size_m)
+        self._open_share = _open_share(walls, self.size, self.cell_size_m)
         loss_factor = self.constants.conductivity_s_per_m / (
             2 * np.pi * CARRIER_HZ * VACUUM_F_PER_M
         )
         self._scene = RayScene(
-            grid=wall_grid(walls, size, self.cell_size_m),
-            cars=cars.copy() if cars is not None and cars.any() else np.zeros((0, 0), bool),
+            grid=wall_grid(walls, self.size, self.cell_size_m),
+            cars=self._on_grid(cars) if cars is not None and cars.any() else np.zeros((0, 0), bool),
             car_db_per_m=float(self.constants.car_db_per_m),
             permittivity=complex(self.constants.permittivity, -loss_factor),
             is_vertical=self.constants.polarization == "vertical",
         )
 
     def path_gain_db(self, transmitter_m: tuple[float, float], *, reflections: int) -> np.ndarray:
-        """Return the path gain [dB] of every cell, shape ``(size, size)``.
+        """Return the path gain [dB] of every cell, shape ``(rows, columns)``.
 
         Args:
             transmitter_m: Position ``(x, y)`` [m].
@@ -181,8 +181,8 @@ class RayTracing(Tile):
         power += cell_sums / (self._open_share * self.cell_size_m**2)
         with np.errstate(divide="ignore"):
             path_gain_db = 10 * np.log10(power) + 20 * np.log10(WAVELENGTH_M / (4 * np.pi))
-        path_gain_db[self.building_mask] = np.nan
-        return path_gain_db
+        path_gain_db[self._grid_mask] = np.nan
+        return self._cut(path_gain_db)
 
 
 def _open_share(walls: np.ndarray, size: int, cell_size_m: float) -> np.ndarray:

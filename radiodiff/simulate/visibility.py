@@ -64,33 +64,33 @@ class CornerSpans(NamedTuple):
     """Runs as from `visible_spans`, shape ``(runs, 3)``."""
 
 
-def find_walls(geometry: BaseGeometry, extent_m: float) -> np.ndarray:
+def find_walls(geometry: BaseGeometry, extents_m: float | tuple[float, float]) -> np.ndarray:
     """Return all walls and the four sides of the tile as directed segments.
 
     The sides, with the outside on their left, make sure that every ray hits something.
 
     Args:
-        geometry: Union of the buildings within ``[0, extent_m]^2`` [m].
-        extent_m: Side of the tile [m].
+        geometry: Union of the buildings within the tile [m], its lower left corner at 0.
+        extents_m: Sides of the tile, along x and y if they differ [m].
 
     Returns:
         Segments ``(x_0, y_0, x_1, y_1)`` [m], shape ``(walls, 4)``, the building on the left.
     """
     segments = [np.hstack([ring, np.roll(ring, -1, axis=0)]) for ring in _rings(geometry)]
-    e = extent_m
-    sides = np.array([[0, 0, 0, e], [0, e, e, e], [e, e, e, 0], [e, 0, 0, 0]], np.float64)
+    x, y = np.broadcast_to(extents_m, 2)
+    sides = np.array([[0, 0, 0, y], [0, y, x, y], [x, y, x, 0], [x, 0, 0, 0]], np.float64)
     return np.concatenate([*segments, sides])
 
 
-def find_corners(geometry: BaseGeometry, extent_m: float) -> Corners:
+def find_corners(geometry: BaseGeometry, extents_m: float | tuple[float, float]) -> Corners:
     """Return the corners that stick out of buildings into the open ground of the tile.
 
     Left out are corners that turn by less than a milliradian, that lie on the edge of the tile, or
     that face another building less than 5 cm away.
 
     Args:
-        geometry: Union of the buildings within ``[0, extent_m]^2`` [m].
-        extent_m: Side of the tile [m].
+        geometry: Union of the buildings within the tile [m], its lower left corner at 0.
+        extents_m: Sides of the tile, along x and y if they differ [m].
     """
     points, backward, forward = np.empty((3, 0, 2))
     for ring in _rings(geometry):
@@ -108,7 +108,7 @@ def find_corners(geometry: BaseGeometry, extent_m: float) -> Corners:
         backward = np.concatenate([backward, to_last[keep]])
         forward = np.concatenate([forward, to_next[keep]])
     shapely.prepare(geometry)
-    is_free = ((points > 0) & (points < extent_m)).all(1) & ~shapely.contains_xy(geometry, points)
+    is_free = ((points > 0) & (points < extents_m)).all(1) & ~shapely.contains_xy(geometry, points)
     return Corners(points[is_free], backward[is_free], forward[is_free])
 
 
@@ -130,28 +130,27 @@ def _rings(geometry: BaseGeometry) -> list[np.ndarray]:
 def line_of_sight_mask(
     buildings: Sequence[Polygon],
     transmitter_m: tuple[float, float],
-    size: int,
+    size: int | tuple[int, int],
     cell_size_m: float,
 ) -> np.ndarray:
-    """Return which cell centres a transmitter sees, bool, shape ``(size, size)``.
+    """Return which cell centres a transmitter sees, bool, shape ``(rows, columns)``.
 
     Args:
         buildings: Outlines [m], y up; clipped to the tile, overlaps are merged.
         transmitter_m: Position ``(x, y)`` [m] on open ground.
-        size: Cells along each side of the tile.
+        size: Cells along each side of the tile, or its rows and columns.
         cell_size_m: Side of a cell [m].
     """
-    extent_m = size * cell_size_m
-    geometry = shapely.union_all(list(buildings)).intersection(
-        shapely.box(0, 0, extent_m, extent_m)
-    )
-    walls = find_walls(geometry, extent_m)
+    rows, columns = size if isinstance(size, tuple) else (size, size)
+    extents_m, side = (columns * cell_size_m, rows * cell_size_m), max(rows, columns)
+    geometry = shapely.union_all(list(buildings)).intersection(shapely.box(0, 0, *extents_m))
+    walls = find_walls(geometry, extents_m)
     source = np.array(transmitter_m, np.float64)
     _, sectors = nearest_walls(walls, source[0], source[1])
-    seen = np.zeros((size, size), dtype=bool)
-    for row, start, stop in visible_spans(walls, sectors, source, size, cell_size_m):
+    seen = np.zeros((side, side), dtype=bool)
+    for row, start, stop in visible_spans(walls, sectors, source, side, cell_size_m):
         seen[row, start:stop] = True
-    return seen
+    return seen[side - rows :, :columns]
 
 
 @njit

@@ -72,9 +72,11 @@ class Angle(NamedTuple):
     """Sine of its half over n."""
 
 
-def find_wedges(geometry: shapely.MultiPolygon, extent_m: float, min_turn_rad: float) -> Wedges:
+def find_wedges(
+    geometry: shapely.MultiPolygon, extents_m: tuple[float, float], min_turn_rad: float
+) -> Wedges:
     """Return the corners of `find_corners` that turn by more than an angle [rad]."""
-    points, backward, forward = find_corners(geometry, extent_m)
+    points, backward, forward = find_corners(geometry, extents_m)
     inward = backward + forward
     cross = backward[:, 0] * forward[:, 1] - backward[:, 1] * forward[:, 0]
     inside_rad = np.arctan2(np.abs(cross), (backward * forward).sum(1))

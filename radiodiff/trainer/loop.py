@@ -36,6 +36,7 @@ from radiodiff.checkpoint import (
 )
 from radiodiff.config import TrainingConfig
 from radiodiff.data import GrayBatch, GrayBatches, RadioMapSample, to_samples
+from radiodiff.data.loading import sound_batches
 from radiodiff.ema import EMA
 from radiodiff.noise import BatchShare
 from radiodiff.signals import Stopped, stop_requests
@@ -401,7 +402,7 @@ class _Loop:
             pin_memory=self.accelerator.device.type == "cuda",
             generator=torch.Generator(),  # keeps the loader's own draws away from dropout
         )
-        for batch in loader:
+        for batch in sound_batches(loader):
             batch = send_to_device(batch, self.accelerator.device)
             yield to_samples(batch) if isinstance(batch, GrayBatch) else batch
 

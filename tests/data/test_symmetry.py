@@ -129,6 +129,3 @@ def test_dataset_eight_times_over(dataset_root):
 def test_bad_calls_are_refused(sample):
     with pytest.raises(ValueError, match=r"in 0 \.\.\. 7, got 8"):
         symmetry(sample, 8)
-    long = sample._replace(radio_map=torch.zeros(1, 4, 6))
-    with pytest.raises(ValueError, match="159_1 is 4 x 6: only square maps"):
-        EightSymmetries([long])[0]

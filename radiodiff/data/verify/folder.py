@@ -1,7 +1,6 @@
 """A dataset folder while it is checked: what it holds, what it should hold, what was found."""
 
 import os
-import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from radiodiff.data.images import DatasetError, decode_png, png_header
-from radiodiff.data.packed import FOLDER as PACKED
+from radiodiff.data.images import DatasetError, decode_png, parse_name, png_header
+from radiodiff.data.pack_reader import FOLDER as PACKED
 from radiodiff.data.splits import read_manifest
 from radiodiff.simulate.manifest import MANIFEST
 from radiodiff.simulate.outlines import read_antennas
@@ -208,12 +207,6 @@ def printable(text: str) -> str:
 def missing_row(folder: str, found: int, wanted: int, names: Sequence[str]) -> dict[str, Any]:
     """Return what a report says of a folder that lacks files, with the first of their names."""
     return {"folder": folder, "found": found, "expected": wanted, "first": names[:3]}
-
-
-def parse_name(name: str) -> tuple[int, ...]:
-    """Return map, and transmitter if any, of a file name; empty if it is not named so."""
-    match = re.fullmatch(r"(0|[1-9][0-9]*)(?:_(0|[1-9][0-9]*))?\.(?:png|json)", name)
-    return tuple(int(number) for number in match.groups() if number) if match else ()
 
 
 def _parameters(manifest: dict[str, Any] | None) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Every file of a dataset read: images, outlines and packs, and what the gray levels say."""
 
-import json
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -8,8 +7,8 @@ import numpy as np
 
 from radiodiff import units
 from radiodiff.data.images import DatasetError
-from radiodiff.data.packed import FOLDER as PACKED
-from radiodiff.data.packed import PackedImages
+from radiodiff.data.pack_reader import FOLDER as PACKED
+from radiodiff.data.pack_reader import PackedImages, read_index
 from radiodiff.data.verify.folder import DatasetFolder, parse_name
 from radiodiff.data.verify.physics import (
     building_fit,
@@ -17,6 +16,7 @@ from radiodiff.data.verify.physics import (
     summarise_fits,
     summarise_peaks,
 )
+from radiodiff.files import FileError, read_json
 
 __all__ = [
     "check_antenna_images",
@@ -116,10 +116,8 @@ def check_polygons(data: DatasetFolder) -> None:
     for folder in sorted(f for f in data.files if f.startswith("polygon/")):
         for name in data.chosen(folder):
             try:
-                content = json.loads((data.root / folder / name).read_bytes())
-                if not isinstance(content, list):
-                    raise ValueError(f"holds no list but {type(content).__name__}")
-            except Exception as error:  # a broken file fails in any way
+                read_json(data.root / folder / name, list)
+            except (OSError, ValueError) as error:
                 data.fault(f"{folder}/{name}", error)
 
 
@@ -127,12 +125,16 @@ def check_packs(data: DatasetFolder) -> None:
     """Read the packs of the images; a damaged one is a fault, one of other images a note."""
     for folder in data.image_folders:
         try:
-            if not (data.root / PACKED / f"{folder}.json").exists():
+            index = data.root / PACKED / f"{folder}.json"
+            if not index.exists():
                 continue
+            read_index(index)
             pack = PackedImages.open(data.root, folder)
             if pack is None:
                 data.notes.append(f"{PACKED}/{folder} is out of date: it is not used")
                 continue
             pack.verify()
+        except FileError as error:
+            data.fault(f"{PACKED}/{folder}.json", error)
         except (DatasetError, OSError) as error:
             data.fault(f"{PACKED}/{folder}.npy", error)

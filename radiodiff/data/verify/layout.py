@@ -80,7 +80,9 @@ def count_files(data: DatasetFolder) -> dict[str, dict[str, int | None]]:
         for name in there:
             if name.startswith("."):
                 data.notes.append(f"{printable(f'{folder}/{name}')} is a temporary file")
-            elif content and name.endswith(content.suffix) and len(parse_name(name)) != parts:
+            elif (
+                content and name.lower().endswith(content.suffix) and len(parse_name(name)) != parts
+            ):
                 form = "<map>_<transmitter>" if parts == 2 else "<map>"
                 data.fault(f"{folder}/{name}", f"is not named {form}{content.suffix}")
         further = sum(name not in wanted for name in there) if content else 0
@@ -93,6 +95,12 @@ def count_files(data: DatasetFolder) -> dict[str, dict[str, int | None]]:
         expected = len(wanted) if content else None
         counts[printable(folder)] = {"found": found, "expected": expected, "decoded": decoded}
     return counts
+
+
+def _is_misnamed(name: str, suffix: str, parts: int) -> bool:
+    """Whether a file is one of a dataset by its suffix, and not by its name."""
+    has_suffix = name.lower().endswith(suffix)
+    return has_suffix and not (name.endswith(suffix) and len(parse_name(name)) == parts)
 
 
 def compare_splits(data: DatasetFolder) -> dict[str, dict[str, Any]]:

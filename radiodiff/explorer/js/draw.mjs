@@ -8,7 +8,7 @@ const BUILDING = [140, 140, 140]; // as in the figures of the book
 export function paint(target, view, tile, frame) {
   const scale = tile.scales[VIEWS[view].quantity];
   const context = target.getContext("2d");
-  const image = context.createImageData(tile.size, tile.size);
+  const image = context.createImageData(tile.size, tile.rows);
   for (let i = 0; i < tile.mask.length; i++) {
     const colour = tile.mask[i] ? BUILDING : colourOf(scale, valueAt(frame, view, i));
     image.data.set([...colour, 255], 4 * i);
@@ -35,15 +35,15 @@ function strokeLayers(context, layers, ratio) {
   }
 }
 
-function hatch(context, cells, side, scale, ratio) {
+function hatch(context, cells, [width, height], scale, ratio) {
   context.save();
   context.beginPath();
   for (const [row, col] of cells) context.rect(col * scale, row * scale, scale, scale);
   context.clip();
   context.beginPath();
-  for (let offset = -side; offset < side; offset += 7 * ratio) {
-    context.moveTo(offset, side);
-    context.lineTo(offset + side, 0);
+  for (let offset = -height; offset < width; offset += 7 * ratio) {
+    context.moveTo(offset, height);
+    context.lineTo(offset + height, 0);
   }
   strokeLayers(context, [[1.1, "rgba(255, 255, 255, 0.6)"]], ratio);
   context.restore();
@@ -51,7 +51,8 @@ function hatch(context, cells, side, scale, ratio) {
 
 /** Hatch the cells below the threshold and draw the border of the covered ones. */
 function drawCoverage(context, tile, values, threshold, scale, ratio) {
-  hatch(context, uncoveredCells(tile, values, threshold), tile.size * scale, scale, ratio);
+  const sides = [tile.size * scale, tile.rows * scale];
+  hatch(context, uncoveredCells(tile, values, threshold), sides, scale, ratio);
   context.beginPath();
   for (const [x, y, toX, toY] of coverageBorder(tile, values, threshold)) {
     context.moveTo(x * scale, y * scale);
@@ -96,11 +97,12 @@ export function drawMap({ tile, parts, state, host }) {
   if (!state.frame || !width) return;
   const ratio = window.devicePixelRatio || 1;
   const side = Math.round(width * ratio);
-  if (canvas.width !== side) canvas.width = canvas.height = side;
+  const height = Math.round((side * tile.rows) / tile.size);
+  if (canvas.width !== side) [canvas.width, canvas.height] = [side, height];
   const context = canvas.getContext("2d");
   const scale = side / tile.size;
   context.imageSmoothingEnabled = false;
-  context.drawImage(picture, 0, 0, side, side);
+  context.drawImage(picture, 0, 0, side, height);
   if (markBox.checked && VIEWS[state.view].quantity === "gain") {
     const values = state.view === "prediction" ? state.frame.mean : state.frame.truth;
     drawCoverage(context, tile, values, state.threshold, scale, ratio);

@@ -53,7 +53,7 @@ function mapParts() {
 }
 
 /** Radio buttons with small maps, one a view. */
-function viewParts(size) {
+function viewParts({ size, rows }) {
   // Each page in a document may run its own copy of this script: a counter would not be unique.
   const name = `rdx-view-${Math.random().toString(36).slice(2)}`;
   const views = {};
@@ -65,7 +65,7 @@ function viewParts(size) {
       value: view,
       "data-testid": `explorer-view-${view}`,
     });
-    const canvas = hidden("canvas", { width: size, height: size });
+    const canvas = hidden("canvas", { width: size, height: rows });
     viewList.append(element("label", {}, input, canvas, element("span", {}, label)));
     views[view] = { input, canvas };
   }
@@ -73,12 +73,12 @@ function viewParts(size) {
   return { views, viewList };
 }
 
-function numberInput(axis, { cellSize, extent }) {
+function numberInput(axis, { cellSize, extent, extentY }) {
   const half = cellSize / 2;
   return element("input", {
     type: "number",
     min: half, // steps go from the middle of a cell to that of the next
-    max: extent - half,
+    max: (axis === "x" ? extent : extentY) - half,
     step: cellSize,
     inputmode: "decimal",
     "data-testid": `explorer-${axis}`,
@@ -125,7 +125,7 @@ function controlParts(tile) {
 /** All elements of the page by name; `section` holds them, `picture` is the map cell by cell. */
 export function buildParts(tile) {
   const { left, ...map } = mapParts();
-  const { views, viewList } = viewParts(tile.size);
+  const { views, viewList } = viewParts(tile);
   const { controls, ...control } = controlParts(tile);
   const section = element(
     "section",
@@ -140,7 +140,8 @@ export function buildParts(tile) {
   for (const node of section.querySelectorAll("input, canvas[tabindex]")) {
     node.dataset.lmSuppressShortcuts = "true"; // or JupyterLab would take the arrow keys
   }
+  section.style.setProperty("--rdx-ratio", `${tile.size} / ${tile.rows}`);
   if (tile.note) section.append(block("note", tile.note));
-  const picture = element("canvas", { width: tile.size, height: tile.size });
+  const picture = element("canvas", { width: tile.size, height: tile.rows });
   return { section, picture, views, ...map, ...control };
 }

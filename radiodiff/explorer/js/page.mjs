@@ -44,7 +44,7 @@ function choose(page, cell, how) {
 function choosePosition(page, position) {
   const { tile, state } = page;
   if (!state.frame) return;
-  if (position.every((value) => value >= 0 && value <= tile.extent)) {
+  if (position.every((value, k) => value >= 0 && value <= [tile.extent, tile.extentY][k])) {
     choose(page, within(tile, toCell(tile, position)), "typing");
     return;
   }

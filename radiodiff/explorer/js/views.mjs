@@ -99,10 +99,10 @@ export function uncoveredCells({ size, mask }, values, threshold) {
 
 /** Sides of cells between covered and uncovered neighbours, as `[x, y, x, y]` in cells. */
 export function coverageBorder(tile, values, threshold) {
-  const { size, mask } = tile;
+  const { size, rows, mask } = tile;
   const isCovered = (row, col) => values[row * size + col] >= threshold;
   const sides = [];
-  for (let row = 0; row < size; row++) {
+  for (let row = 0; row < rows; row++) {
     for (let col = 0; col < size; col++) {
       if (mask[row * size + col]) continue;
       for (const [down, right] of [[0, 1], [1, 0]]) {

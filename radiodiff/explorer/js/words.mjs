@@ -40,5 +40,8 @@ export function inBuilding(cell) {
   return `${begin} is inside a building; ${stays} Choose a street.`;
 }
 
-export const beyondExtent = ({ extent }) =>
-  `Expected x and y between 0 and ${number(extent, 0)}\u00a0m; ${stays}`;
+export function beyondExtent({ extent, extentY }) {
+  const upTo = (value) => `between 0 and ${number(value, 0)}\u00a0m`;
+  const where = extent === extentY ? `x and y ${upTo(extent)}` : `x ${upTo(extent)}, y ${upTo(extentY)}`;
+  return `Expected ${where}; ${stays}`;
+}
