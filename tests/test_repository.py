@@ -31,7 +31,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 #: A module imports only from rows above its own, or from its own sub-package.
 ROWS = [
-    {"files", "progress", "provenance", "settings", "units", "workers"},
+    {"files", "progress", "provenance", "settings", "threads", "units", "workers"},
     {"ema", "geo", "models", "processes", "scene"},
     {"losses", "sampler", "simulate"},
     {"conditions"},
