@@ -40,8 +40,8 @@ def leave_room() -> None:
         return
     torch.set_num_threads(fewer)
     logger.warning(
-        "the machine is busy (load %.1f on %d cores) and torch was imported before radiodiff: torch "
-        "takes %d of its %d threads now, which may change last digits; to choose yourself, "
+        "the machine is busy (load %.1f on %d cores) and torch was imported before radiodiff: "
+        "it takes %d of its %d threads now, which may change last digits; to choose yourself, "
         "import radiodiff first or set OMP_NUM_THREADS",
         load,
         cores,

@@ -80,7 +80,7 @@ def test_torch_that_came_first_takes_what_the_load_leaves(counts, monkeypatch, c
     assert counts == [1]
     (record,) = caplog.records
     assert "load 3.2 on 4 cores" in record.getMessage()
-    assert "1 of its 4 threads" in record.getMessage()
+    assert "takes 1 of its 4 threads" in record.getMessage()
     assert "OMP_WAIT_POLICY" not in os.environ  # too late to help
     monkeypatch.setattr(threads, "_load", lambda: 50.0)
     threads.leave_room()
