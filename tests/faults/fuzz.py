@@ -34,6 +34,7 @@ from typing import Any
 
 import torch
 
+import radiodiff
 from radiodiff.data import DatasetError
 from radiodiff.files import project_root, write_atomically
 from radiodiff.provenance import made_by
@@ -45,6 +46,7 @@ MAX_MESSAGE = 500
 SECONDS = 20.0
 MEMORY_BYTES = 3 << 30
 KEPT = 2
+PACKAGE = str(Path(radiodiff.__file__).parent)
 
 
 class HangError(BaseException):
@@ -70,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if kinds else 0
 
 
-def fuzz(inputs: int, seed: int, targets: Sequence[str], kept: Path | None) -> dict[str, Any]:
+def fuzz(
+    inputs: int, seed: int, targets: Sequence[str] = tuple(TARGETS), kept: Path | None = None
+) -> dict[str, Any]:
     """Try inputs and return a report.
 
     Args:
@@ -213,7 +217,7 @@ def attempt(number: int, seed: int, target: str, base: Path) -> tuple[str, list[
         status, faults = _call(target, around / "named")
     faults += message_faults(printed.getvalue())
     new = sorted(listing(around) - before)
-    if SIGN in new:
+    if any(name.rsplit("/", 1)[-1] == SIGN for name in new):
         faults.append("a pickle was run")
     elif new:
         faults.append("wrote outside the folder")
@@ -225,8 +229,8 @@ def _call(target: str, folder: Path) -> tuple[str, list[str]]:
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
         return f"status {TARGETS[target].read(folder)}", []
-    except OutsideError as error:
-        return "outside", [f"outside: {str(error).split('puts')[-1][:9]}"]
+    except OutsideError:
+        return "outside", ["a name leads outside the folder"]
     except REPORTED as error:
         return type(error).__name__, message_faults(f"radiodiff: error: {error}\n")
     except SystemExit as error:  # of argparse
@@ -247,8 +251,7 @@ def place(error: BaseException) -> str:
     ]
     if not inside:
         return frames[-1].filename.rsplit("/", 1)[-1] if frames else "?"
-    name = inside[-1].filename
-    return f"{name[name.rindex('/radiodiff/') + 1 :]}:{inside[-1].lineno}"
+    return f"radiodiff{inside[-1].filename.removeprefix(PACKAGE)}:{inside[-1].lineno}"
 
 
 def message_faults(printed: str) -> list[str]:
@@ -274,7 +277,7 @@ def listing(folder: Path) -> set[str]:
     found = set()
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
-        if not name.startswith(("named/", "project/runs/")):
+        if not name.startswith(("named/", "project/runs/")) or path.name == SIGN:
             found.add(name)
     return found
 

@@ -1,4 +1,4 @@
-"""Hostile variants of valid files: of their structure where they have one, of their bytes where not.
+"""Hostile variants of valid files: of their structure where they have one, else of their bytes.
 
 Every function takes its randomness from a ``random.Random``, so that a number gives an input back.
 """
@@ -40,6 +40,24 @@ YAML_TEXTS = [
 ]
 
 
+#: Texts for the header of an ``.npy`` file.
+NPY_TEXTS = [
+    *("'|O'", "'<f8'", "'|V9'", "'|S3'", "'<U1'", "'<M8[s]'", "[('a', '|u1')]", "True", "None"),
+    *(
+        "",
+        "(",
+        "[",
+        "\n",
+        "'a'",
+        "9" * 30,
+        "-1",
+        "1e9",
+        "(" * 3000,
+        "__import__('os').mkdir('ran')",
+    ),
+]
+
+
 def tree(rng: Random, content: Any, kind: str) -> bytes:
     """Return JSON or YAML of a content with one to three places altered."""
     content = json.loads(json.dumps(content))
@@ -67,7 +85,9 @@ def _alter(rng: Random, content: Any, kind: str, marks: dict[str, str]) -> Any:
     whole = [content]
     holder, key = rng.choice(list(_places(whole)))
     choice = rng.random()
-    if choice < 0.55:
+    if choice < 0.25:
+        holder[key] = _near(rng, holder[key])
+    elif choice < 0.55:
         holder[key] = _value(rng)
     elif choice < 0.72:
         mark = f"@@{len(marks)}@@"
@@ -86,6 +106,22 @@ def _alter(rng: Random, content: Any, kind: str, marks: dict[str, str]) -> Any:
     else:
         holder[key] = _value(rng)
     return whole[0]
+
+
+def _near(rng: Random, value: Any) -> Any:
+    """Return another value of the same type, which a check of types lets pass."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return rng.choice([-1, 0, 1, 2, 3, 17, -value, value + 1, 2 * value, 10**5, 10**9, 2**63])
+    if isinstance(value, float):
+        return rng.choice([-1.0, 0.0, 1e-300, 1e300, -value, 2 * value, math.nan, math.inf])
+    if isinstance(value, str):
+        texts = [text for text in VALUES if isinstance(text, str)]
+        return rng.choice([*texts, value.upper(), value[:-1], f"{value}/../../x"])
+    if isinstance(value, list):
+        return rng.choice([value[:-1], value * 2, value[::-1], value[:1] * 3])
+    return {}
 
 
 def _value(rng: Random) -> Any:
@@ -198,31 +234,7 @@ def npy(rng: Random, data: bytes) -> bytes:
     (length,) = struct.unpack_from("<H", data, 8)
     header, body = data[10 : 10 + length].decode(), data[10 + length :]
     old = rng.choice(["'|u1'", "False", "(", ")", ",", "'shape'", "'descr'", "{", "}", header])
-    new = rng.choice(
-        [
-            "'|O'",
-            "'<f8'",
-            "'|V9'",
-            "'|S3'",
-            "True",
-            "None",
-            "",
-            "(",
-            "9" * 30,
-            "-1",
-            "[",
-            "'a'",
-            "\n",
-        ]
-        + [
-            "(" * 3000,
-            "__import__('os').mkdir('ran')",
-            "1e9",
-            "[('a', '|u1')]",
-            "'<U1'",
-            "'<M8[s]'",
-        ]
-    )
+    new = rng.choice(NPY_TEXTS)
     made = header.replace(old, new, rng.choice((1, 5))).encode()
     told = rng.choice((len(made),) * 5 + (0, 1, 65535)) & 0xFFFF
     return data[:8] + struct.pack("<H", told) + made + body

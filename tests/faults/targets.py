@@ -20,18 +20,23 @@ from radiodiff.config import load_config, load_simulate_config, save_config
 from radiodiff.data import RadioMapOptions, RadioMapSeer, pack_dataset
 from radiodiff.files import project_root
 from radiodiff.models import AutoencoderKL, UNet
+from radiodiff.provenance import current_commit
 from radiodiff.reference import read_reference_config
 from radiodiff.runs.train import default_run_dir
-from tests.conftest import TEST_MAPS, write_radiomapseer
+from radiodiff.simulate import simulate_dataset
 from tests.faults import mutate
+from tests.reference.cases import SMALL
 
 #: Made in the folder that is watched when a pickle is run.
 SIGN = "ran"
+SIMULATED = {"maps": 4, "transmitters": 1, "size": 32, "cell_size_m": 8.0}
+OVERRIDES = [
+    *("name=a", "seed=1", "network.width=8", "training.learning_rate=1e-4", "sampler.steps=2"),
+    *("network.filter_size=[1, 1]", "data.root=x", "process.kind=mean_flow", "evaluate.samples=2"),
+    *("network.conv.widths=[8, 8, 8, 8]", "autoencoder.multipliers=[1, 1, 1]", "evaluate={}"),
+    *("training.precision=no", "data.condition=[buildings, transmitter]", "training.max_steps=3"),
+]
 REFERENCE = ("radio_train.yaml", "radio_train_r25.yaml", "first_radio.yaml")
-MANIFEST = {
-    "parameters": {"cell_size_m": 4.0, "size": 32, "seed": 0},
-    "maps": [{"id": m, "city": "munich", "split": "test"} for m in TEST_MAPS],
-}
 
 
 class OutsideError(Exception):
@@ -54,13 +59,13 @@ def write_seeds(folder: Path) -> None:
     shutil.copytree(root / "tests/reference", folder / "reference", ignore=lambda *_: ["cases.py"])
     shutil.copy(root / "configs/smoke.yaml", folder / "smoke.yaml")
     shutil.copy(root / "configs/data/sim-demo.yaml", folder / "simulate.yaml")
-    write_radiomapseer(folder / "data", TEST_MAPS, transmitters=1)
-    (folder / "data/dataset.json").write_text(json.dumps(MANIFEST))
+    simulate_dataset(folder / "data", **SIMULATED, commit=current_commit())
+    (folder / "data/SHA256SUMS").unlink()  # or it finds every change
     shutil.copytree(folder / "data", folder / "packed")
     pack_dataset(folder / "packed")
     (folder / "outlines.json").write_text(json.dumps([[[2, 2], [2, 6], [6, 6], [6, 2], [2, 2]]]))
     (folder / "antennas.json").write_text(json.dumps([[9, 9], [12, 3]]))
-    pairs = ["data.simulate=null", "data.root=data", "evaluate.batch_size=1"]
+    pairs = ["data.simulate=null", "data.root=../named/data", "evaluate.batch_size=1"]
     config = load_config(folder / "smoke.yaml", pairs)
     (folder / "run").mkdir()
     save_config(config, folder / "run/config.yaml")
@@ -112,10 +117,7 @@ def _config(rng: Random, seeds: Path, folder: Path) -> None:
 
 def _override(rng: Random, seeds: Path, folder: Path) -> None:
     shutil.copy(seeds / "smoke.yaml", folder / "config.yaml")
-    keys = ["name=a", "seed=1", "network.width=8", "training.learning_rate=1e-4", "sampler.steps=2"]
-    keys += ["network.filter_size=[1, 1]", "data.root=x", "process.kind=mean_flow", "evaluate={}"]
-    keys += ["network.conv.widths=[8, 8]", "autoencoder.multipliers=[1]", "training.precision=no"]
-    words = [mutate.word(rng, rng.choice(keys)) for _ in range(rng.choice((1, 2)))]
+    words = [mutate.word(rng, rng.choice(OVERRIDES)) for _ in range(rng.choice((1, 2)))]
     (folder / "words.json").write_text(json.dumps(words))
 
 
@@ -174,6 +176,12 @@ def _dataset(folder: Path) -> int:
     return max(statuses)
 
 
+def _simulate_again(folder: Path) -> int:
+    """Simulate into a folder that holds the same dataset, or says that it holds another."""
+    words = ["simulate", "--out", str(folder / "data"), "--maps", "4", "--transmitters", "1"]
+    return main([*words, "--size", "32", "--cell", "8"])
+
+
 def _outlines(rng: Random, seeds: Path, folder: Path) -> None:
     chosen = rng.choice(("outlines.json", "antennas.json"))
     for name in ("outlines.json", "antennas.json"):
@@ -212,6 +220,7 @@ def _state(rng: Random, seeds: Path, folder: Path) -> None:
 def _import(folder: Path) -> int:
     (state,) = folder.glob("state.*")
     words = ["reference", "import", str(state), "--config", str(folder / "radio_train.yaml")]
+    words += [word for pair in SMALL for word in ("--set", pair)]
     status = main([*words, "--out", str(folder / "imported")])
     read_tensors(state)
     return status
@@ -238,6 +247,7 @@ TARGETS = {
     "simulate-config": Target(_simulate_config, _simulate),
     "manifest": Target(_manifest, _dataset),
     "picture": Target(_picture, _dataset),
+    "simulated": Target(_manifest, _simulate_again),
     "packed": Target(_packed, _dataset),
     "outlines": Target(_outlines, _simulate_outlines),
     "run": Target(_run, _sample),
