@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import io
 import json
+import logging
 import os
 import resource
 import select
@@ -185,6 +186,7 @@ def _work(numbers: range, seed: int, targets: Sequence[str], base: Path, writer:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 28, 1 << 28))
         signal.signal(signal.SIGALRM, _hang)
+        logging.disable()  # of what is printed only errors count
         for number in numbers:
             target = targets[number % len(targets)]
             line = json.dumps(attempt(number, seed, target, base)) + "\n"

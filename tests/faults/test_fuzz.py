@@ -1,15 +1,11 @@
 """Hostile inputs: a short run of the fuzzer, what it counts as a fault, and its valid files."""
 
-import contextlib
-import io
-import json
 import os
 import time
 from random import Random
 
 import pytest
 
-from radiodiff.cli.options import report
 from tests.faults import fuzz, mutate, targets
 
 #: How each valid input ends: state lacks most of its weights, and no dataset is named here.
