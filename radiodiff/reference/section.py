@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from radiodiff.files import shorten
-
 __all__ = ["ELSEWHERE", "IGNORED", "NO_LOSS", "UNKNOWN", "Section"]
 
 #: Why a key has no effect.
@@ -19,9 +17,7 @@ class Section:
 
     def __init__(self, values: Any, path: str) -> None:
         if not isinstance(values, Mapping):
-            raise ValueError(
-                f"{path or 'the file'} must be a section of keys, got {shorten(values)}"
-            )
+            raise ValueError(f"{path or 'the file'} must be a section of keys, got {values!r}")
         self.values, self.path = values, path
         self.used: set[str] = set()
         self.unused: dict[str, str] = {}
@@ -49,7 +45,7 @@ class Section:
         """Return two integers, rows and columns."""
         value = self.get(key, default)
         if len(value) != 2 or not all(type(side) is int for side in value):
-            raise ValueError(f"{self._full(key)} must be two integers, got {shorten(value)}")
+            raise ValueError(f"{self._full(key)} must be two integers, got {value!r}")
         return value[0], value[1]
 
     def pairs(self, key: str, default: list[list[int]]) -> tuple[tuple[int, int], ...]:
@@ -68,13 +64,13 @@ class Section:
         else:
             if isinstance(value, kind) and (kind is not int or not isinstance(value, bool)):
                 return value
-        raise ValueError(f"{self._full(key)} must be {kind.__name__}, got {shorten(value)}")
+        raise ValueError(f"{self._full(key)} must be {kind.__name__}, got {value!r}")
 
     def expect(self, key: str, only: Any, why: str) -> None:
         """Refuse another value than the one that is supported; absent is fine."""
         value = self.optional(key, object)
         if value is not None and value != only:
-            raise ValueError(f"{self._full(key)} must be {only!r}: {why}; got {shorten(value)}")
+            raise ValueError(f"{self._full(key)} must be {only!r}: {why}; got {value!r}")
 
     def section(self, key: str, *, required: bool = True) -> "Section":
         """Return a nested section."""
