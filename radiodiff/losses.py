@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from radiodiff.files import shorten
 from radiodiff.models import VGG16Features
 from radiodiff.settings import ConfigError
 
@@ -116,7 +115,7 @@ class PerceptualLoss(nn.Module):
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If it cannot be read, or a tensor is missing or has another shape.
+        ValueError: If a tensor is missing or has another shape.
     """
 
     def __init__(self, weights: Path) -> None:
@@ -127,7 +126,10 @@ class PerceptualLoss(nn.Module):
                 f"no VGG16 weights at {weights}: put the file there, or set "
                 "autoencoder_loss.perceptual_weight: 0 to train without the perceptual term"
             )
-        state = _read_weights(weights)
+        if weights.suffix == ".safetensors":
+            state = load_file(weights)
+        else:
+            state = torch.load(weights, map_location="cpu", weights_only=True)
         self.network = VGG16Features()
         vgg = self.network.state_dict()
         lin_names = [f"lin{k}.model.1.weight" for k in range(len(LPIPS_CHANNELS))]
@@ -137,9 +139,7 @@ class PerceptualLoss(nn.Module):
         try:
             self.network.load_state_dict({name: state[name] for name in vgg})
         except RuntimeError as error:
-            raise ValueError(
-                f"{weights} does not hold VGG16: {shorten(str(error), 200)}"
-            ) from error
+            raise ValueError(f"{weights} does not hold VGG16: {error}") from error
         for k, (name, channels) in enumerate(zip(lin_names, LPIPS_CHANNELS, strict=True)):
             if state[name].numel() != channels:
                 raise ValueError(f"{weights}: {name} must hold {channels} values")
@@ -160,18 +160,3 @@ class PerceptualLoss(nn.Module):
             g = g / (g.norm(dim=1, keepdim=True) + 1e-10)
             total = total + (getattr(self, f"lin{k}") * (p - g).square()).sum(1).mean((1, 2))
         return total
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file; no code in it is run."""
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # what is neither fails in any way
-        raise ValueError(f"{path} holds no tensors: {shorten(str(error), 200)}") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{path} must hold tensors by name, got {shorten(state)}")
-    return state

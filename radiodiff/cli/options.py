@@ -71,6 +71,5 @@ def numbers(option: str, words: Sequence[str] | None) -> list[int] | None:
 def report(error: Exception, *, status: int) -> int:
     """Print an error as one line, what is too much of it left out, and return the exit status."""
     line = shorten("; ".join(str(error).splitlines()), MAX_MESSAGE)
-    line = "".join(letter if letter.isprintable() else "?" for letter in line)
     print(f"radiodiff: error: {line}", file=sys.stderr)
     return status
