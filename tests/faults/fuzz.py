@@ -207,16 +207,14 @@ def attempt(number: int, seed: int, target: str, base: Path) -> tuple[str, list[
     """
     around = base / "around"
     shutil.rmtree(around, ignore_errors=True)
-    for folder in ("project/configs", "project/runs", "home"):
-        (around / folder).mkdir(parents=True)
-    (around / "project/pyproject.toml").touch()
+    make_folders(around)
     alter(number, seed, target, base, around / "named")
     before = listing(around)
     os.chdir(around / "project")
     os.environ["HOME"] = str(around / "home")
     printed = io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(printed):
-        status, faults = _call(target, around / "named")
+        status, faults = call(target, around / "named")
     faults += message_faults(printed.getvalue())
     new = sorted(listing(around) - before)
     if any(name.rsplit("/", 1)[-1] == SIGN for name in new):
@@ -226,7 +224,14 @@ def attempt(number: int, seed: int, target: str, base: Path) -> tuple[str, list[
     return status, faults
 
 
-def _call(target: str, folder: Path) -> tuple[str, list[str]]:
+def make_folders(around: Path) -> None:
+    """Make the watched folder, with an empty project."""
+    for folder in ("project/configs", "project/runs", "home"):
+        (around / folder).mkdir(parents=True)
+    (around / "project/pyproject.toml").touch()
+
+
+def call(target: str, folder: Path) -> tuple[str, list[str]]:
     """Read an input; return how that ended and the faults it shows."""
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:

@@ -64,14 +64,15 @@ def tree(rng: Random, content: Any, kind: str) -> bytes:
     marks: dict[str, str] = {}
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         content = _alter(rng, content, kind, marks)
-    text = _written(content, kind)
+    text = written(content, kind)
     for mark, raw in marks.items():
         text = text.replace(f'"{mark}"', raw).replace(f"'{mark}'", raw).replace(mark, raw)
     data = text.encode("utf-8", "surrogatepass")
     return bytes_of(rng, data) if rng.random() < 0.15 else data
 
 
-def _written(content: Any, kind: str) -> str:
+def written(content: Any, kind: str) -> str:
+    """Return a content as JSON or YAML."""
     try:
         if kind == "json":
             return json.dumps(content)
