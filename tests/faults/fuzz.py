@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -187,6 +188,7 @@ def _work(numbers: range, seed: int, targets: Sequence[str], base: Path, writer:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 28, 1 << 28))
         signal.signal(signal.SIGALRM, _hang)
         logging.disable()  # of what is printed only errors count
+        warnings.simplefilter("ignore")
         for number in numbers:
             target = targets[number % len(targets)]
             line = json.dumps(attempt(number, seed, target, base)) + "\n"

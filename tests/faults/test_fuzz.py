@@ -4,9 +4,11 @@ import contextlib
 import io
 import json
 import os
+import pickle
 import signal
 import sys
 import time
+import zipfile
 from pathlib import Path
 from random import Random
 
@@ -124,16 +126,12 @@ def test_fuzzer_sees(seeds, monkeypatch, tmp_path, read, what):
     rows = list(fuzz.outcomes(3, 0, ["probe"], tmp_path))
     assert [number for number, _, _ in rows] == [0, 1, 2]
     for _, _, faults in rows:
-        assert [what is not None and what in fault for fault in faults] == [True] * (
-            what is not None
-        )
+        assert len(faults) == (what is not None)
+        assert all(what in fault for fault in faults)
 
 
 def test_hostile_pickles_would_be_seen(seeds, tmp_path):
     """Read without care, a good part of them makes the folder."""
-    import pickle
-    import zipfile
-
     data, ran = (seeds / "state.pt").read_bytes(), 0
     for k in range(40):
         made = mutate.torch_file(Random(k), data, tmp_path / f"sign{k}")
@@ -195,7 +193,7 @@ def test_known_case_is_refused_in_one_line(seeds, named, no_change, target, name
     status, faults = fuzz.call(target, named)
     faults += fuzz.message_faults(capsys.readouterr().err)
     assert not faults
-    assert status != "status 0"
+    assert status != "status 0" or target == "packed"  # then the images are read, with a warning
 
 
 @pytest.mark.parametrize(
@@ -215,4 +213,5 @@ def test_known_header_of_a_pack(seeds, named, no_change, old, new, capsys):
     for array in (named / "packed/packed").rglob("*.npy"):
         array.write_bytes(array.read_bytes().replace(old, new, 1))
     _, faults = fuzz.call("packed", named)
-    assert not faults + fuzz.message_faults(capsys.readouterr().err)
+    faults += fuzz.message_faults(capsys.readouterr().err)
+    assert not faults
