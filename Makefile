@@ -122,7 +122,7 @@ lab: $(STAMP) ## open the chapters in JupyterLab; either half of a chapter opens
 	$(BIN)/jupyter lab notebooks --LabApp.app_settings_dir=$(CURDIR)/.binder
 
 clean: ## remove built pages and caches; data/, runs/ and results/ stay
-	rm -rf _build build dist .pytest_cache .ruff_cache
+	rm -rf _build build dist .hypothesis .pytest_cache .ruff_cache
 	find . -name $(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
 distclean: clean ## also remove .venv
