@@ -35,8 +35,10 @@ test book linkcheck browser-test: export JUPYTER_CONFIG_DIR := $(CURDIR)/$(VENV)
 test book linkcheck browser-test: export JUPYTER_DATA_DIR := $(CURDIR)/$(VENV)/var/jupyter/data
 test book linkcheck browser-test: export JUPYTER_RUNTIME_DIR := $(CURDIR)/$(VENV)/var/jupyter/runtime
 test book linkcheck browser-test: export MPLCONFIGDIR := $(CURDIR)/$(VENV)/var/matplotlib
-# Threads that wait for each other sleep instead of spinning: on a busy machine, spinning costs minutes a chapter.
-test book linkcheck browser-test: export OMP_WAIT_POLICY := passive
+# Threads that wait for each other sleep instead of spinning: on a busy machine, spinning costs minutes a chapter. The
+# package says the same when it is imported before torch; here it holds for every program and kernel.
+OMP_WAIT_POLICY ?= passive
+export OMP_WAIT_POLICY
 # What Numba compiled once is read by every further process.
 test book browser-test: export NUMBA_CACHE_DIR := $(CURDIR)/$(LOOPS)
 # A thread for each process: PyTorch's threads would only wait for each other.
@@ -120,7 +122,7 @@ lab: $(STAMP) ## open the chapters in JupyterLab; either half of a chapter opens
 	$(BIN)/jupyter lab notebooks --LabApp.app_settings_dir=$(CURDIR)/.binder
 
 clean: ## remove built pages and caches; data/, runs/ and results/ stay
-	rm -rf _build build dist .pytest_cache .ruff_cache
+	rm -rf _build build dist .hypothesis .pytest_cache .ruff_cache
 	find . -name $(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
 distclean: clean ## also remove .venv

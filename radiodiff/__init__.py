@@ -9,6 +9,10 @@ chapters import the names below.
 from importlib import import_module
 from typing import Any
 
+from radiodiff.threads import leave_room
+
+leave_room()  # before anything below imports torch
+
 __version__ = "0.1.0"
 
 #: Modules and what they give; a name is imported when it is first asked for, so that commands

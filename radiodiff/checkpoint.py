@@ -273,7 +273,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
             warnings.simplefilter("ignore", UserWarning)  # of pickles that it then refuses
             state = torch.load(path, "cpu", weights_only=True, mmap=mapped)
     except UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+        reason = shorten(str(error).partition("WeightsUnpickler error: ")[2] or str(error))
         raise ValueError(
             f"{path} is refused: it holds more than tensors and plain values, and reading it "
             f"could run code ({reason}). Save its state dict alone: torch.save(model.state_dict())"

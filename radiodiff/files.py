@@ -42,12 +42,12 @@ class FileError(ValueError):
 
 
 def shorten(value: object, length: int = 80) -> str:
-    """Return what came, as one line that is short enough for a message."""
+    """Return what came, as one line of printable letters, short enough for a message."""
     try:
         text = value if isinstance(value, str) else repr(value)
     except (ValueError, RecursionError):  # an integer of 5,000 digits, a list in itself
         text = f"a {type(value).__name__} too large to show"
-    text = " ".join(text.split())
+    text = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
     return text if len(text) <= length else f"{text[:length]}... ({len(text):,} characters)"
 
 

@@ -1,5 +1,6 @@
 """Benchmarks: one form for all reports, and what each script makes of its times."""
 
+import contextlib
 import dataclasses
 import json
 from subprocess import CalledProcessError
@@ -7,7 +8,7 @@ from subprocess import CalledProcessError
 import numpy as np
 import pytest
 
-from benchmarks import commands, data, simulate, sionna_crosscheck, start
+from benchmarks import commands, crowded, data, simulate, sionna_crosscheck, start
 from benchmarks.common import (
     Row,
     make_report,
@@ -126,6 +127,41 @@ def test_start_times_commands_in_turns(tmp_path):
     assert (tmp_path / "one").read_text(encoding="utf-8") == "121212"
     with pytest.raises(CalledProcessError):
         start.measure([("-c", "raise SystemExit(3)")], tmp_path, 1)
+
+
+def test_crowded_takes_turns_alone_and_beside_a_neighbour(monkeypatch):
+    monkeypatch.setattr(crowded, "NEIGHBOUR", "print('busy', flush=True)\nwhile True:\n    pass")
+    monkeypatch.setattr(crowded, "is_busy", False, raising=False)
+    neighbour = crowded.busy_neighbour
+
+    @contextlib.contextmanager
+    def noted():
+        with neighbour():
+            crowded.is_busy = True
+            yield
+            crowded.is_busy = False
+
+    monkeypatch.setattr(crowded, "busy_neighbour", noted)
+    times = iter([9.0, 1.0, 4.0, 2.0, 6.0])
+    asked = []
+    alone, beside = crowded.take_turns(lambda: asked.append(crowded.is_busy) or next(times), 2)
+    assert asked == [False, False, True, False, True]
+    assert (alone, beside) == ([1.0, 2.0], [4.0, 6.0])
+
+
+def test_crowded_stops_without_its_neighbour(monkeypatch):
+    monkeypatch.setattr(crowded, "NEIGHBOUR", "")
+    with pytest.raises(RuntimeError, match="did not start"), crowded.busy_neighbour():
+        pass
+
+
+def test_crowded_says_nothing_of_threads_by_itself(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    monkeypatch.setenv("HOMPAGE", "kept")
+    environment = crowded.clean_environment()
+    assert not {"OMP_WAIT_POLICY", "MKL_NUM_THREADS"} & environment.keys()
+    assert environment["HOMPAGE"] == "kept"
 
 
 def test_reading_compares_each_way_with_both_kinds_of_png():

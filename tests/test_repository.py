@@ -31,7 +31,17 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 #: A module imports only from rows above its own, or from its own sub-package.
 ROWS = [
-    {"files", "noise", "progress", "provenance", "ranges", "signals", "units", "workers"},
+    {
+        "files",
+        "noise",
+        "progress",
+        "provenance",
+        "ranges",
+        "signals",
+        "threads",
+        "units",
+        "workers",
+    },
     {"ema", "geo", "models", "processes", "scene", "settings"},
     {"losses", "sampler", "simulate"},
     {"conditions"},

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from radiodiff.cli.choices import PROFILES
-from radiodiff.files import user_path
+from radiodiff.files import shorten, user_path
 
 __all__ = [
     "absolute",
@@ -17,6 +17,9 @@ __all__ = [
     "refuse",
     "report",
 ]
+
+#: Longest error that is printed [characters].
+MAX_MESSAGE = 400
 
 
 def absolute(path: str) -> str:
@@ -66,6 +69,7 @@ def numbers(option: str, words: Sequence[str] | None) -> list[int] | None:
 
 
 def report(error: Exception, *, status: int) -> int:
-    """Print an error as one line and return the exit status."""
-    print(f"radiodiff: error: {error}", file=sys.stderr)
+    """Print an error as one line, what is too much of it left out, and return the exit status."""
+    line = shorten("; ".join(str(error).splitlines()), MAX_MESSAGE)
+    print(f"radiodiff: error: {line}", file=sys.stderr)
     return status

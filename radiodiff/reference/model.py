@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from radiodiff.files import shorten
 from radiodiff.models import AutoencoderConfig, SwinConfig, UNetConfig
 from radiodiff.processes import ProcessConfig
 from radiodiff.reference.profiles import R24, R25, Profile
@@ -56,7 +57,8 @@ def read_autoencoder(section: Section) -> AutoencoderConfig:
         attention = "linear"
     if attention not in _ATTENTIONS:
         raise ValueError(
-            f"{sizes.path}.attn_type must be one of {', '.join(_ATTENTIONS)}, got {attention!r}"
+            f"{sizes.path}.attn_type must be one of {', '.join(_ATTENTIONS)}, "
+            f"got {shorten(attention)}"
         )
     given, latent = sizes.need("in_channels", int), section.need("embed_dim", int)
     returned, inner = sizes.get("out_ch", given), sizes.need("z_channels", int)
@@ -112,7 +114,9 @@ def read_unet(section: Section, profile: Profile, swin: Mapping[str, Any] | None
     """Read the ``unet`` section."""
     encoder = section.need("cond_net", str)
     if encoder not in _ENCODERS:
-        raise ValueError(f"unet.cond_net must be one of {', '.join(_ENCODERS)}, got {encoder!r}")
+        raise ValueError(
+            f"unet.cond_net must be one of {', '.join(_ENCODERS)}, got {shorten(encoder)}"
+        )
     section.expect("out_mul", 1, "each head returns a latent")
     section.expect("learned_variance", False, "the variance is known")
     section.expect("self_condition", False, "the published U-Net has none")
@@ -183,7 +187,7 @@ def read_process(section: Section, profile: Profile, *, first_batch: int) -> Pro
     section.expect("start_dist", "normal", "uniform noise is not what the SDE ends in")
     loss_type = section.get("loss_type", "l2")
     if loss_type not in ("l1", "l2"):
-        raise ValueError(f"model.loss_type must be l1 or l2, got {loss_type!r}")
+        raise ValueError(f"model.loss_type must be l1 or l2, got {shorten(loss_type)}")
     both = section.get("use_l1", True)
     error = "absolute" if loss_type == "l1" else "both" if both else "squared"
     weighting = profile.process.constant_sde.weighting
