@@ -46,18 +46,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kind", action="append", choices=TRIALS, help="may be repeated (all)")
     parser.add_argument("--trials", type=int, help="of each kind (1,000 of train, 100 or all)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--number", type=int, help="run this trial of one --kind and no other")
     parser.add_argument("--minutes", type=float, help="stop after so long; call again to go on")
     parser.add_argument("--out", type=Path, help="file of one kind (results/faults/<kind>.json)")
     parser.add_argument("--folder", type=Path, default=ROOT / "results/faults", help="of all files")
     options = parser.parse_args(arguments)
     kinds = options.kind or list(TRIALS)
-    if options.out is not None and len(kinds) != 1:
-        parser.error("--out is the file of one --kind")
+    if (options.out or options.number) is not None and len(kinds) != 1:
+        parser.error("--out and --number go with one --kind")
     os.nice(10)
     children.warm()
     until = time.monotonic() + 60 * options.minutes if options.minutes else None
     results = []
     with tempfile.TemporaryDirectory(prefix="radiodiff-faults-") as base:
+        if options.number is not None:
+            row = _open(kinds[0], Path(base) / kinds[0], options)[0](options.number)
+            print(
+                (Path(base) / kinds[0] / "log.txt").read_text(), json.dumps(row, indent=1), sep=""
+            )
+            return int(row["fault"] is not None)
         for kind in kinds:
             out = options.out or options.folder / f"{kind}.json"
             results.append(_sweep(kind, Path(base) / kind, out, options, until))

@@ -1,0 +1,99 @@
+"""The sweep of faults, a few trials of each kind; ``make faults`` runs them in full."""
+
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+
+from ..conftest import ROOT
+from . import jobs, tears
+
+
+def sweep(folder, *words):
+    """Run a sweep in a process of its own, which has no threads before it forks."""
+    command = [sys.executable, "-m", "tests.faults.sweep", "--folder", str(folder), *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def kills(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kills")
+    kinds = [word for kind in jobs.KINDS for word in ("--kind", kind)]
+    printed = sweep(folder, *kinds, "--trials", "3")
+    return folder, printed
+
+
+@pytest.mark.parametrize("kind", jobs.KINDS)
+def test_killed_it_goes_on_to_the_same_bytes(kills, kind):
+    folder, printed = kills
+    result = json.loads((folder / f"{kind}.json").read_text())
+    assert result["faults"] == []
+    assert result["trials"] == result["equal"] == 3
+    assert result["kills"] == result["resumes"] >= 1
+    assert result["left_over"] == 0
+    assert {"commit", "date", "versions"} <= set(result)
+    assert any(line.startswith(kind) and line.endswith(" 0") for line in printed.splitlines())
+
+
+def test_killed_inside_the_writing_of_a_checkpoint(kills):
+    rows = [json.loads(line) for line in (kills[0] / "train.jsonl").read_text().splitlines()]
+    assert [row["trial"] for row in rows[1:]] == [0, 1, 2]
+    assert "inside" in rows[2]["way"]
+
+
+def test_a_killed_sweep_goes_on(kills):
+    """Its journal ends in the middle of a line; what is noted is not run again."""
+    folder, _ = kills
+    journal = folder / "pack.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(lines[:-1]) + lines[-1][:10])
+    sweep(folder, "--kind", "pack", "--trials", "4")
+    after = journal.read_text().splitlines(keepends=True)
+    assert after[:3] == lines[:3]
+    assert json.loads((folder / "pack.json").read_text())["trials"] == 4
+
+
+def test_torn_files_are_named_or_made_again(tmp_path):
+    sweep(tmp_path, "--kind", "tear", "--trials", "16")
+    result = json.loads((tmp_path / "tear.json").read_text())
+    assert result["faults"] == []
+    assert result["trials"] == 16
+
+
+def test_a_full_disk_costs_one_message(tmp_path):
+    sweep(tmp_path, "--kind", "full", "--trials", "12")
+    result = json.loads((tmp_path / "full.json").read_text())
+    assert result["faults"] == []
+    assert result["verdicts"] == {"sound": 12}
+
+
+def test_only_what_is_listed_may_differ(tmp_path):
+    rows = {
+        "state.json": {"step": 4, "seconds": 1.5},
+        "log.jsonl": {"step": 1, "seconds": 0.1, "loss": 2.5},
+        "metrics.json": {"date": "today", "scores": {"rmse_db": 1.25}},
+    }
+    for name, row in rows.items():
+        (tmp_path / name).write_text(json.dumps(row))
+    before = jobs.fingerprint(tmp_path)
+    for name, row in rows.items():
+        (tmp_path / name).write_text(json.dumps({**row, "seconds": 7, "date": "tomorrow"}))
+    assert jobs.fingerprint(tmp_path) == before
+    (tmp_path / "state.json").write_text(json.dumps({"step": 5, "seconds": 1.5}))
+    (tmp_path / "metrics.json").unlink()
+    (tmp_path / ".metrics.json.0123.tmp").write_text("")
+    unequal, left = jobs.differences(jobs.fingerprint(tmp_path), before)
+    assert unequal == ["metrics.json", "state.json"]
+    assert left == [".metrics.json.0123.tmp"]
+
+
+@pytest.mark.parametrize("damage", tears.DAMAGES)
+def test_damages_change_the_content(damage):
+    content = bytes(range(200))
+    torn = tears.DAMAGES[damage](content, random.Random(0))
+    assert torn != content
+    assert torn is None or len(torn) <= len(content)
