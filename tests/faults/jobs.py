@@ -4,7 +4,7 @@ import fnmatch
 import hashlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +18,14 @@ VOLATILE_FIELDS = ("commit", "data_s", "date", "seconds", "trained_at", "wall_ti
 VOLATILE_FILES = ("events.out.tfevents.*",)
 #: Their sessions are compared without doubles, as each resumption adds one.
 SESSIONS = "sessions.json"
-#: Digests of files that hold such fields differ with them: here they are not compared.
+#: Digests of files that hold such fields differ with them, and are not compared.
 HOLDERS = ("state.json", "sessions.json", "log.jsonl", "metrics.json", "dataset.json")
+DIGESTS = "SHA256SUMS"
 
 #: Commands that can be killed in a child.
 KINDS = ("train", "simulate", "pack", "evaluate")
+#: Those that compile loops the first time.
+COMPILED = ("simulate", "evaluate")
 STEPS = 3
 
 
@@ -43,8 +46,8 @@ def prepare() -> None:
 
 
 def write_data(base: Path) -> Path:
-    """Write the dataset that all jobs share."""
-    return write_radiomapseer(base / "data", (*TRAIN_MAPS, *TEST_MAPS))
+    """Write the dataset that all jobs share; a chapter shows three tiles of the training."""
+    return write_radiomapseer(base / "data", (*TRAIN_MAPS, 158, *TEST_MAPS))
 
 
 def overrides(root: Path, *, steps: int = STEPS, packed: Path | None = None) -> list[str]:
@@ -91,11 +94,16 @@ def make_job(kind: str, root: Path, run_dir: Path) -> Job:
     return Job(kind, commands[kind])
 
 
-def fingerprint(folder: Path) -> dict[str, str]:
-    """Return a digest of each file below a folder, without what may differ."""
+def fingerprint(folder: Path, *, skip: Sequence[str] = VOLATILE_FILES) -> dict[str, str]:
+    """Return a digest of each file below a folder, without what may differ.
+
+    Args:
+        folder: What a job fills.
+        skip: Patterns of files that are not compared.
+    """
     found = {}
     for path in sorted(Path(folder).rglob("*")):
-        if path.is_file() and not any(fnmatch.fnmatch(path.name, p) for p in VOLATILE_FILES):
+        if path.is_file() and not any(fnmatch.fnmatch(path.name, pattern) for pattern in skip):
             content = _without_volatile(path)
             name = path.relative_to(folder).as_posix()
             found[name] = hashlib.sha256(content).hexdigest()
@@ -113,6 +121,9 @@ def differences(found: dict[str, str], wanted: dict[str, str]) -> tuple[list[str
 def _without_volatile(path: Path) -> bytes:
     """Return a file's content; of JSON, without the fields of times and dates."""
     content = path.read_bytes()
+    if path.name == DIGESTS:
+        lines = content.splitlines()
+        return b"\n".join(line for line in lines if not line.endswith(b"  dataset.json"))
     if path.suffix not in (".json", ".jsonl"):
         return content
     try:

@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch: a child has no thread of its parent
+if "torch" not in sys.modules:  # a child has no thread of its parent
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 from radiodiff.files import write_atomically
 from radiodiff.provenance import made_by
@@ -46,14 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kind", action="append", choices=TRIALS, help="may be repeated (all)")
     parser.add_argument("--trials", type=int, help="of each kind (1,000 of train, 100 or all)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--part", action="append", default=[], help="of tear or full (all)")
     parser.add_argument("--number", type=int, help="run this trial of one --kind and no other")
     parser.add_argument("--minutes", type=float, help="stop after so long; call again to go on")
     parser.add_argument("--out", type=Path, help="file of one kind (results/faults/<kind>.json)")
     parser.add_argument("--folder", type=Path, default=ROOT / "results/faults", help="of all files")
     options = parser.parse_args(arguments)
     kinds = options.kind or list(TRIALS)
-    if (options.out or options.number) is not None and len(kinds) != 1:
-        parser.error("--out and --number go with one --kind")
+    if (options.out or options.number or options.part) and len(kinds) != 1:
+        parser.error("--out, --number and --part go with one --kind")
     os.nice(10)
     children.warm()
     until = time.monotonic() + 60 * options.minutes if options.minutes else None
@@ -109,7 +111,7 @@ def _open(
     base.mkdir(parents=True)
     root = jobs.write_data(base)
     run_dir = base / "run"
-    if kind in ("evaluate", "full"):
+    if kind == "evaluate" or (kind == "full" and "evaluate" in (options.part or jobs.KINDS)):
         outcome = children.run([jobs.train_words(root, run_dir)], base / "log.txt")
         if outcome.status != 0:
             raise RuntimeError(f"training fails undisturbed: {outcome.output[-2000:]}")
@@ -117,8 +119,11 @@ def _open(
     if kind == "papermill":
         return Papermill(base, root, seed=options.seed).trial, range(wanted)
     if kind in ("tear", "full"):
-        every = [jobs.make_job(each, root, run_dir) for each in jobs.KINDS]
-        trials = Tears(base, root, seed=options.seed) if kind == "tear" else Full(base, every)
+        parts = options.part
+        every = [jobs.make_job(each, root, run_dir) for each in parts or jobs.KINDS]
+        trials = (
+            Tears(base, root, parts, seed=options.seed) if kind == "tear" else Full(base, every)
+        )
         total = len(trials.cases)
         count = min(wanted or total, total)
         return trials.trial, [number * total // count for number in range(count)]

@@ -4,7 +4,7 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,13 +92,15 @@ class Tears:
     Args:
         base: Folder for states and trials.
         root: Dataset of `jobs.write_data`.
+        parts: Names of the states; all of them if empty.
         seed: Of the places that are flipped.
     """
 
-    def __init__(self, base: Path, root: Path, *, seed: int) -> None:
+    def __init__(self, base: Path, root: Path, parts: Collection[str] = (), *, seed: int) -> None:
         self.base, self.seed = base, seed
         self.folder = base / "torn"  # always the same: a configuration holds its paths
-        self.states = {state.name: state for state in states(root)}
+        chosen = [state for state in states(root) if not parts or state.name in parts]
+        self.states = {state.name: state for state in chosen}
         self.wanted: dict[str, dict[str, str]] = {}
         self.cases: list[tuple[str, str, str]] = []
         for state in self.states.values():
