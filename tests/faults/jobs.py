@@ -53,7 +53,8 @@ def write_data(base: Path) -> Path:
 def overrides(root: Path, *, steps: int = STEPS, packed: Path | None = None) -> list[str]:
     """Return what makes the smoke configuration a matter of a second."""
     pairs = [f"data.root={root}", "data.simulate=null", "autoencoder_loss.discriminator_start=2"]
-    pairs += ["evaluate.bootstrap=20"]
+    pairs += ["evaluate.bootstrap=20", "network.multipliers=[1,2]", "network.conv.widths=[16,16]"]
+    pairs += [f"network.{kind}_windows=[[2,2],[1,1]]" for kind in ("condition", "feature")]
     if packed is not None:
         pairs.append(f"data.packed={packed}")
     for stage in ("autoencoder_training", "training"):

@@ -54,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=ROOT / "results/faults", help="of all files")
     options = parser.parse_args(arguments)
     kinds = options.kind or list(TRIALS)
-    if (options.out or options.number or options.part) and len(kinds) != 1:
-        parser.error("--out, --number and --part go with one --kind")
+    if (options.out or options.number) is not None and len(kinds) != 1:
+        parser.error("--out and --number go with one --kind")
     os.nice(10)
     children.warm()
     until = time.monotonic() + 60 * options.minutes if options.minutes else None
@@ -119,11 +119,11 @@ def _open(
     if kind == "papermill":
         return Papermill(base, root, seed=options.seed).trial, range(wanted)
     if kind in ("tear", "full"):
-        parts = options.part
-        every = [jobs.make_job(each, root, run_dir) for each in parts or jobs.KINDS]
-        trials = (
-            Tears(base, root, parts, seed=options.seed) if kind == "tear" else Full(base, every)
-        )
+        if kind == "tear":
+            trials: Tears | Full = Tears(base, root, options.part, seed=options.seed)
+        else:
+            chosen = [each for each in jobs.KINDS if not options.part or each in options.part]
+            trials = Full(base, [jobs.make_job(each, root, run_dir) for each in chosen])
         total = len(trials.cases)
         count = min(wanted or total, total)
         return trials.trial, [number * total // count for number in range(count)]
