@@ -178,9 +178,7 @@ def _be_child(
 
 def _watch_checkpoints(fault: Fault, shared: _Shared) -> None:
     """Note when the writing of a checkpoint begins and ends."""
-    from radiodiff import trainer
-
-    save = trainer.save_checkpoint
+    from radiodiff.checkpoint import save_checkpoint as save
 
     def watched(*arguments: object, **named: object) -> object:
         shared[_CHANGED_INSIDE] = 0
@@ -195,7 +193,12 @@ def _watch_checkpoints(fault: Fault, shared: _Shared) -> None:
         shared[_NANOSECONDS] += time.monotonic_ns() - began
         return path
 
-    trainer.save_checkpoint = watched
+    for name, module in list(sys.modules.items()):
+        if (
+            name.startswith("radiodiff.trainer")
+            and getattr(module, "save_checkpoint", None) is save
+        ):
+            module.save_checkpoint = watched
 
 
 def _watch_changes(fault: Fault, shared: _Shared) -> None:

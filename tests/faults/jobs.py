@@ -16,8 +16,10 @@ from tests.conftest import TEST_MAPS, TRAIN_MAPS, write_radiomapseer
 VOLATILE_FIELDS = ("commit", "data_s", "date", "seconds", "trained_at", "wall_time_s")
 #: Files that hold nothing else; there are as many as there were sessions.
 VOLATILE_FILES = ("events.out.tfevents.*",)
-#: Their sessions are compared without doubles, as each resumption adds one.
+#: Sessions are compared without doubles, as each resumption adds one.
 SESSIONS = "sessions.json"
+#: What a damaged checkpoint is set aside as; it stays for whoever wants to look at it.
+ASIDE = ".damaged"
 #: Digests of files that hold such fields differ with them, and are not compared.
 HOLDERS = ("state.json", "sessions.json", "log.jsonl", "metrics.json", "dataset.json")
 DIGESTS = "SHA256SUMS"
@@ -104,6 +106,8 @@ def fingerprint(folder: Path, *, skip: Sequence[str] = VOLATILE_FILES) -> dict[s
     """
     found = {}
     for path in sorted(Path(folder).rglob("*")):
+        if ASIDE in path.as_posix():
+            continue
         if path.is_file() and not any(fnmatch.fnmatch(path.name, pattern) for pattern in skip):
             content = _without_volatile(path)
             name = path.relative_to(folder).as_posix()
@@ -132,8 +136,11 @@ def _without_volatile(path: Path) -> bytes:
         values = [_stable(json.loads(text)) for text in texts]
     except ValueError:
         return content
-    if path.name == SESSIONS and isinstance(values[0], list):
-        values = sorted({json.dumps(value, sort_keys=True) for value in values[0]})
+    if path.name in HOLDERS and isinstance(values[0], dict):
+        values[0].pop("sha256", None)  # of the file itself
+    if path.name == SESSIONS:
+        sessions = values[0].get("sessions") if isinstance(values[0], dict) else values[0]
+        values = sorted({json.dumps(value, sort_keys=True) for value in sessions or [values[0]]})
     return json.dumps(values).encode()
 
 
