@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 #: Exit status of a child in which a command ended with an exception.
 TRACEBACK = 70
+#: What a child may take; the kernel ends one that takes longer.
+MEMORY_BYTES, LIMIT_S = 6 << 30, 300
 #: File system events of Python that change something, beside files opened for writing.
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 _MAKES = {"open", "os.mkdir", "os.rename"}
@@ -152,6 +154,8 @@ def _be_child(
         os.dup2(descriptor, 2)
         sys.stdout, sys.stderr = (open(k, "w", buffering=1, closefd=False) for k in (1, 2))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        signal.alarm(LIMIT_S)
         sys.dont_write_bytecode = True
         if prepare is not None:
             prepare()

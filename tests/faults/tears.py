@@ -171,7 +171,7 @@ class Tears:
             or outcome.status > 128
             or "Traceback (most" in outcome.output
         ):
-            return "traceback", lines[-1]
+            return "traceback", f"status {outcome.status}: {lines[-1]}"
         named = [line for line in lines if _names(line, path)]
         if outcome.status != 0:
             error = [line for line in lines if line.startswith("radiodiff: error:")] or lines[-1:]
