@@ -5,6 +5,7 @@ The parent has loaded the package and started no thread, so that a child begins 
 
 import contextlib
 import errno
+import faulthandler
 import mmap
 import os
 import resource
@@ -155,6 +156,7 @@ def _be_child(
         sys.stdout, sys.stderr = (open(k, "w", buffering=1, closefd=False) for k in (1, 2))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        faulthandler.register(signal.SIGALRM, file=sys.stderr, chain=True)  # where it hangs
         signal.alarm(LIMIT_S)
         sys.dont_write_bytecode = True
         if prepare is not None:
