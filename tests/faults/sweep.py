@@ -80,10 +80,13 @@ def _sweep(
 ) -> dict[str, Any]:
     """Run the trials of a kind that are not noted yet, and write what all of them found."""
     journal = out.with_suffix(".jsonl")
-    rows = _noted(journal, kind, options.seed)
+    start = {"kind": kind, "seed": options.seed, "part": options.part}
+    start |= made_by("torch", "accelerate")
+    noted = _noted(journal, start)
     trial, numbers = _open(kind, base, options)
+    rows = {number: noted[number] for number in numbers if number in noted}
     todo = [number for number in numbers if number not in rows]
-    _note(journal, {"kind": kind, "seed": options.seed, **made_by("torch", "accelerate")})
+    _note(journal, start)
     began = told = time.monotonic()
     for count, number in enumerate(todo, 1):
         if until is not None and time.monotonic() > until:
@@ -98,7 +101,7 @@ def _sweep(
             left = pace * (len(todo) - count) / 60
             print(f"{kind}: {count} of {len(todo)}, {pace:.2f} s each, {left:.0f} min left")
             sys.stdout.flush()
-    result = _summary(kind, options.seed, journal, list(rows.values()))
+    result = _summary(start, list(rows.values()))
     write_atomically(out, json.dumps(result, indent=1) + "\n")
     shutil.rmtree(base, ignore_errors=True)
     return result
@@ -131,16 +134,19 @@ def _open(
     return kills.trial, range(wanted)
 
 
-def _noted(journal: Path, kind: str, seed: int) -> dict[int, dict[str, Any]]:
-    """Return the trials that are noted; a line that was being written is none."""
-    rows = _lines(journal)
-    for row in rows:
-        if "kind" in row and (row["kind"], row["seed"]) != (kind, seed):
-            raise SystemExit(f"{journal} is of kind {row['kind']}, seed {row['seed']}: move it")
-    return {row["trial"]: row for row in rows if "trial" in row}
+def _noted(journal: Path, start: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """Return the trials that are noted below such a start; of other code or seeds none counts."""
+    rows, is_ours = {}, False
+    for row in _lines(journal):
+        if "kind" in row:
+            is_ours = all(row.get(key) == start[key] for key in ("kind", "seed", "part", "commit"))
+        elif is_ours:
+            rows[row["trial"]] = row
+    return rows
 
 
 def _lines(journal: Path) -> list[dict[str, Any]]:
+    """Return the lines of a journal; one that was being written is none."""
     rows = []
     for line in journal.read_text().splitlines() if journal.is_file() else ():
         try:
@@ -158,13 +164,10 @@ def _note(journal: Path, row: dict[str, Any]) -> None:
         file.write("\n" * is_cut + json.dumps(row) + "\n")
 
 
-def _summary(kind: str, seed: int, journal: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _summary(start: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what all trials of a kind found."""
-    starts = [row for row in _lines(journal) if "kind" in row]
-    made = {key: starts[-1][key] for key in ("commit", "date", "versions")}
-    seconds = [row["seconds"] for row in rows]
-    result = {**made, "commits": sorted({row["commit"] for row in starts})}
-    result |= {"kind": kind, "seed": seed, "trials": len(rows)}
+    kind, seconds = start["kind"], [row["seconds"] for row in rows]
+    result = {**start, "trials": len(rows)}
     if kind in ("tear", "full"):
         result["verdicts"] = dict(Counter(row["verdict"] for row in rows).most_common())
     else:

@@ -81,7 +81,8 @@ def states(root: Path) -> list[State]:
         State("in diffusion", (train, Fault(write=2 * steps, at_change=1)), train, unread=over),
         State("finished", (evaluate, whole), evaluate, unread=(*over, f"*/{before}/*")),
         State("in pack", (pack, Fault(at_change=16)), pack),
-        State("packed", (pack, whole), pack),
+        # Images of a pack are checked when they are read, which the next one does.
+        State("packed", (pack, whole), pack, unread=("*.npy",)),
         State("packed, trained", (pack, whole), train_packed, "packs", "run"),
     ]
 

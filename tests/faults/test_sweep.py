@@ -78,15 +78,17 @@ def test_a_full_disk_costs_one_message(damage):
 def test_a_sweep_that_was_killed_goes_on(tmp_path):
     """Its journal ends in the middle of a line, which is no trial and spoils no other."""
     journal = tmp_path / "train.jsonl"
-    _note(journal, {"kind": "train", "seed": 3})
+    start = {"kind": "train", "seed": 3, "part": [], "commit": "a"}
+    _note(journal, start)
     _note(journal, {"trial": 0, "fault": None})
     with journal.open("a") as file:
         file.write('{"trial": 1, "fau')
-    assert set(_noted(journal, "train", 3)) == {0}
+    assert set(_noted(journal, start)) == {0}
+    _note(journal, start)
     _note(journal, {"trial": 1, "fault": "x"})
-    assert _noted(journal, "train", 3)[1] == {"trial": 1, "fault": "x"}
-    with pytest.raises(SystemExit, match="is of kind train, seed 3"):
-        _noted(journal, "train", 4)
+    assert set(_noted(journal, start)) == {0, 1}
+    for other in ({"seed": 4}, {"commit": "b"}, {"part": ["pack"]}):
+        assert _noted(journal, start | other) == {}
 
 
 def test_only_what_is_listed_may_differ(tmp_path):
