@@ -102,7 +102,8 @@ def _sweep(
             print(f"{kind}: {count} of {len(todo)}, {pace:.2f} s each, {left:.0f} min left")
             sys.stdout.flush()
     result = _summary(start, list(rows.values()))
-    write_atomically(out, json.dumps(result, indent=1) + "\n")
+    # No path of this machine's.
+    write_atomically(out, json.dumps(result, indent=1).replace(f"{base}/", ".../") + "\n")
     shutil.rmtree(base, ignore_errors=True)
     return result
 
