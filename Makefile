@@ -30,22 +30,22 @@ BUILT   := _build/.built
 SOURCES := _config.yml $(shell find book notebooks radiodiff configs results -type f -not -name '*.ipynb' -not -path '*/__pycache__/*' -not -path '*/.*')
 
 # Chapters run the same for everyone: without the user's own IPython and Jupyter settings, and with or without a home folder.
-test book linkcheck browser-test: export IPYTHONDIR := $(CURDIR)/$(VENV)/var/ipython
-test book linkcheck browser-test: export JUPYTER_CONFIG_DIR := $(CURDIR)/$(VENV)/var/jupyter/config
-test book linkcheck browser-test: export JUPYTER_DATA_DIR := $(CURDIR)/$(VENV)/var/jupyter/data
-test book linkcheck browser-test: export JUPYTER_RUNTIME_DIR := $(CURDIR)/$(VENV)/var/jupyter/runtime
-test book linkcheck browser-test: export MPLCONFIGDIR := $(CURDIR)/$(VENV)/var/matplotlib
+test faults book linkcheck browser-test: export IPYTHONDIR := $(CURDIR)/$(VENV)/var/ipython
+test faults book linkcheck browser-test: export JUPYTER_CONFIG_DIR := $(CURDIR)/$(VENV)/var/jupyter/config
+test faults book linkcheck browser-test: export JUPYTER_DATA_DIR := $(CURDIR)/$(VENV)/var/jupyter/data
+test faults book linkcheck browser-test: export JUPYTER_RUNTIME_DIR := $(CURDIR)/$(VENV)/var/jupyter/runtime
+test faults book linkcheck browser-test: export MPLCONFIGDIR := $(CURDIR)/$(VENV)/var/matplotlib
 # Threads that wait for each other sleep instead of spinning: on a busy machine, spinning costs minutes a chapter. The
 # package says the same when it is imported before torch; here it holds for every program and kernel.
 OMP_WAIT_POLICY ?= passive
 export OMP_WAIT_POLICY
 # What Numba compiled once is read by every further process.
-test book browser-test: export NUMBA_CACHE_DIR := $(CURDIR)/$(LOOPS)
+test faults book browser-test: export NUMBA_CACHE_DIR := $(CURDIR)/$(LOOPS)
 # A thread for each process: PyTorch's threads would only wait for each other.
-test: export OMP_NUM_THREADS := 1
+test faults: export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test browser-test notebooks book pdf linkcheck chromium lint lab clean distclean
+.PHONY: help setup demo test faults browser-test notebooks book pdf linkcheck chromium lint lab clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ demo: $(STAMP) ## train the small model on simulated maps and show what it predi
 test: $(STAMP) $(LOOPS) ## run all tests and every chapter at its smallest size
 	rm -rf runs/smoke data/sim-smoke
 	$(PYTEST) --nbval-lax notebooks/ tests --ignore tests/browser --durations=20 $(PYTEST_ARGS)
+
+faults: $(STAMP) $(LOOPS) ## kill, tear and fill up in full (hours; goes on when called again); see results/faults/
+	$(BIN)/python -m tests.faults.sweep
 
 $(LOOPS): $(wildcard radiodiff/simulate/*.py) | $(STAMP)
 	rm -rf $@
