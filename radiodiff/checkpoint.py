@@ -33,6 +33,7 @@ from radiodiff.files import (
 __all__ = [
     "checkpoint_state",
     "digest_of",
+    "drop_checkpoints",
     "load_checkpoint",
     "load_tensors",
     "load_weights",
@@ -108,16 +109,25 @@ def save_checkpoint(
             shutil.rmtree(temporary, ignore_errors=True)
             raise
     if accelerator.is_main_process:
-        older = [each for each in _complete(path.parent) if steps_of(each) <= state["step"]]
-        unfinished = [
-            each
-            for each in path.parent.glob("step-*.tmp")
-            if steps_of(each.with_suffix("")) is not None
-        ]
-        for each in (*older[:-keep], *unfinished):
-            shutil.rmtree(each, ignore_errors=True)
+        drop_checkpoints(path.parent, keep=keep)
     accelerator.wait_for_everyone()
     return path
+
+
+def drop_checkpoints(folder: Path, *, keep: int) -> None:
+    """Remove all checkpoints but the newest, and what a killed process left half-written.
+
+    A checkpoint loses its name first: killed in between, what is left of it is never taken for one.
+
+    Args:
+        folder: Folder of the checkpoints; there may be none.
+        keep: Newest ones to keep.
+    """
+    for path in _complete(folder)[:-keep]:
+        path.rename(path.with_name(path.name + ".tmp"))
+    for path in Path(folder).glob("step-*.tmp"):
+        if steps_of(path.with_suffix("")) is not None:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def sound_checkpoint(folder: Path) -> Path | None:

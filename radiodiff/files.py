@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -251,12 +252,17 @@ def _digest_of(values: Mapping[str, Any]) -> str:
 
 def is_temporary(path: Path) -> bool:
     """Whether a file is one that `write_atomically` has not finished."""
-    return path.name.startswith(".") and path.suffix == ".tmp"
+    return re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", path.name, re.DOTALL) is not None
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Remove what killed writers left in a folder and below; for who alone writes there."""
-    for path in filter(is_temporary, Path(folder).rglob("*")):
+def remove_temporaries(folder: Path, *, below: bool = True) -> None:
+    """Remove what killed writers left in a folder; for who alone writes there.
+
+    Args:
+        folder: Where to look.
+        below: Look in the folders below it, too.
+    """
+    for path in filter(is_temporary, Path(folder).glob("**/*" if below else "*")):
         path.unlink()
 
 

@@ -129,13 +129,13 @@ def test_killed_writer_leaves_the_old_file_and_what_readers_pass_over(tmp_path):
     assert is_temporary(left)
     assert left.suffix != ".png"
     (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / ".x.json.1.tmp").write_text("", encoding="utf-8")
+    (tmp_path / "deep" / ".x.json.0123abcd.tmp").write_text("", encoding="utf-8")
     remove_temporaries(tmp_path)
     assert names(tmp_path) == ["a.png", "deep"]
     assert not names(tmp_path / "deep")
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.tmp", ".a.png", "step-00000001.tmp"])
+@pytest.mark.parametrize("name", ["a.png", "a.tmp", ".a.png", ".a.png.tmp", "step-00000001.tmp"])
 def test_other_files_are_not_temporary(tmp_path, name):
     (tmp_path / name).write_text("", encoding="utf-8")
     assert not is_temporary(tmp_path / name)

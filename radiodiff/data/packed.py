@@ -60,7 +60,7 @@ class _Plan(NamedTuple):
 
     @property
     def journal(self) -> Path:
-        return self.array.with_name(f".{self.array.stem}.journal")
+        return _journal_path(self.array)
 
     @property
     def shards(self) -> range:
@@ -68,6 +68,11 @@ class _Plan(NamedTuple):
 
     def rows(self, shard: int) -> list[ImageFile]:
         return self.files[shard * SHARD : (shard + 1) * SHARD]
+
+
+def _journal_path(array: Path) -> Path:
+    """Return the file that lists the finished shards of an array."""
+    return array.with_name(f".{array.stem}.journal")
 
 
 def pack_dataset(
@@ -192,6 +197,7 @@ def _plan(root: Path, folder: str, out: Path) -> _Plan | None:
         index = read_index(array.with_suffix(".json"))
         if index["source"] == digest_of(files):
             check_array(array, index)
+            _journal_path(array).unlink(missing_ok=True)  # killed before it was removed
             return None
     except (OSError, ValueError, DatasetError) as error:
         logger.debug("%s holds no pack yet: %s", array, error)
@@ -210,7 +216,7 @@ def _open_partial(plan: _Plan) -> set[int]:
     remove_temporaries(plan.array.parent)
     try:
         header, *lines = read_text(plan.journal).splitlines()
-        is_ours = json.loads(header) == list(plan.shape) and plan.partial.is_file()
+        is_ours = json.loads(header) == list(plan.shape) and _is_whole(plan)
     except (OSError, ValueError, RecursionError):
         is_ours = False
     if is_ours:
@@ -225,6 +231,14 @@ def _open_partial(plan: _Plan) -> set[int]:
     return set(plan.shards)
 
 
+def _is_whole(plan: _Plan) -> bool:
+    """Whether the array that is being filled begins and ends as it should."""
+    header = array_header(plan.shape)
+    with plan.partial.open("rb") as file:
+        begins = file.read(len(header)) == header
+        return begins and file.seek(0, os.SEEK_END) == len(header) + plan.shape[0] * _pixels(plan)
+
+
 def _write_journal(plan: _Plan, shards: Iterable[int]) -> None:
     """Write the journal anew: the shape of the array and a line for each finished shard."""
     lines = [json.dumps(plan.shape), *(_journal_line(plan, shard) for shard in sorted(shards))]
@@ -232,8 +246,11 @@ def _write_journal(plan: _Plan, shards: Iterable[int]) -> None:
 
 
 def _journal_line(plan: _Plan, shard: int) -> str:
-    """Return what the journal says of a finished shard; a changed image changes it."""
-    return f"{shard} {digest_of(plan.rows(shard))} end"
+    """Return what the journal says of a finished shard; a change of images or array changes it."""
+    with plan.partial.open("rb") as file:
+        file.seek(len(array_header(plan.shape)) + shard * SHARD * _pixels(plan))
+        crc32 = zlib.crc32(file.read(len(plan.rows(shard)) * _pixels(plan)))
+    return f"{shard} {digest_of(plan.rows(shard))} {crc32:08x} end"
 
 
 def _note(plan: _Plan, shard: int) -> None:

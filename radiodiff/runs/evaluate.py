@@ -12,7 +12,13 @@ from radiodiff.data import RadioMapSeer, path_gain_db, split_overlap, transmitte
 from radiodiff.data.open import make_dataset
 from radiodiff.data.pack_reader import digest_of, scan
 from radiodiff.data.splits import read_manifest
-from radiodiff.files import project_path, sha256, shorten, write_atomically
+from radiodiff.files import (
+    project_path,
+    remove_temporaries,
+    sha256,
+    shorten,
+    write_atomically,
+)
 from radiodiff.plots import plot_predictions, save_figure
 from radiodiff.predictors import (
     PipelinePredictor,
@@ -105,6 +111,7 @@ def evaluate_run(
         "seconds": seconds_of_run(run_dir),
     }
     with only_writer(results_dir, wait=False):
+        remove_temporaries(results_dir, below=False)
         key = _key(about, held_out, run_dir, protocols, predictors)
         journal = Journal(results_dir / ".evaluation.journal", key)
         began -= sum(row["seconds"] for row in journal.rows)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from radiodiff.checkpoint import load_tensors, load_weights, newest_checkpoint
+from radiodiff.checkpoint import drop_checkpoints, load_tensors, load_weights, newest_checkpoint
 from radiodiff.config import Config, save_config
 from radiodiff.data import EightSymmetries, RadioMapSeer
 from radiodiff.data.open import make_dataset
@@ -105,8 +105,11 @@ def _train_stages(
     # The scale is written after the first stage: with it the stage is over for good, since the
     # second builds on exactly these weights.
     is_over = config.process.space == "map" or (run_dir / "latents.json").is_file()
+    first = config.autoencoder_training
     if "autoencoder" in stages and not is_over:
-        learn(_seeded(config.seed, AutoencoderTask, config), config=config.autoencoder_training)
+        learn(_seeded(config.seed, AutoencoderTask, config), config=first)
+    elif process_state().is_main_process:  # a process that was killed may have left one too many
+        drop_checkpoints(run_dir / "autoencoder/checkpoints", keep=first.keep_checkpoints)
     if "diffusion" in stages:
         task = _generative_task(config, run_dir, dataset, mean)
         if initial_network is not None:

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from radiodiff.checkpoint import (
+    drop_checkpoints,
     load_checkpoint,
     newest_checkpoint,
     read_tensors,
@@ -138,7 +139,9 @@ def train(
         torch.random.manual_seed(_dropout_seed(seed, accelerator.process_index))
         loop = _Loop(accelerator, task, dataset, config, folder, seed, workers, on_checkpoint)
         with stop_requests() as loop.stop_request:
-            return loop.run(_checkpoint_to_resume(accelerator, folder / "checkpoints"))
+            return loop.run(
+                _checkpoint_to_resume(accelerator, folder / "checkpoints", config.keep_checkpoints)
+            )
 
 
 def _dropout_seed(seed: int, rank: int) -> int:
@@ -146,12 +149,16 @@ def _dropout_seed(seed: int, rank: int) -> int:
     return seed if rank == 0 else int(np.random.SeedSequence((seed, rank)).generate_state(1)[0])
 
 
-def _checkpoint_to_resume(accelerator: Accelerator, folder: Path) -> Path | None:
-    """Return the newest sound checkpoint, judged by the first process for all."""
+def _checkpoint_to_resume(accelerator: Accelerator, folder: Path, keep: int) -> Path | None:
+    """Return the newest sound checkpoint, judged by the first process for all.
+
+    Those beyond ``keep`` are dropped then, lest a process that was killed before it did leave them.
+    """
     found: list[Any] = [None, None]
     if accelerator.is_main_process:
         try:
             found[0] = sound_checkpoint(folder)
+            drop_checkpoints(folder, keep=keep)
         except (ValueError, OSError) as error:
             found[1] = error  # raised in all processes: the others would wait for this one
     broadcast_object_list(found)
