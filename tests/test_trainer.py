@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from radiodiff.config import Config, TrainingConfig
+from radiodiff.config import Config, TrainingConfig, save_config
 from radiodiff.data import GrayBatches, RadioMapSeer, pack_dataset
 from radiodiff.models import AutoencoderKL
 from radiodiff.tasks import AutoencoderTask, GenerativeTask
@@ -229,6 +229,21 @@ def test_log_tensorboard_and_samples(tiny, dataset_root, tmp_path, caplog):
     assert events.Tags()["images"] == ["samples/truth_above_network_below"]
 
 
+def launch(processes: int, script, *arguments) -> None:
+    """Run a script in so many processes, which find each other through gloo."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    command += ["--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, *map(str, (script, *arguments))],
+        capture_output=True,
+        encoding="utf-8",
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 @pytest.mark.parametrize("synchronise", [True, False])
 def test_two_processes_train_one_model(tiny, dataset_root, tmp_path, synchronise):
     """Gradients are synchronised (audit T2): both ranks end with the same weights; or not."""
@@ -251,25 +266,70 @@ def test_two_processes_train_one_model(tiny, dataset_root, tmp_path, synchronise
         "torch.save(task.state_dict(), f'{out}/rank{rank}.pt')\n",
         encoding="utf-8",
     )
-    from radiodiff.config import save_config
-
     save_config(tiny, tmp_path / "config.yaml")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += ["--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
-    command += [
-        str(script),
-        str(tmp_path / "config.yaml"),
-        str(dataset_root),
-        str(tmp_path / "run"),
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, capture_output=True, encoding="utf-8", env=environment, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    launch(2, script, tmp_path / "config.yaml", dataset_root, tmp_path / "run")
     ranks = [torch.load(tmp_path / f"run/rank{r}.pt", weights_only=True) for r in range(2)]
     trained = [name for name in ranks[0] if "running" not in name and "tracked" not in name]
     assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in trained) == synchronise
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "diffusion"])
+def test_two_processes_train_as_one_with_twice_the_batch(tiny, dataset_root, tmp_path, stage):
+    """20 steps in double precision: the same losses and weights, to 1e-8.
+
+    Without dropout and the discriminator's batch normalisation, which are a process's own.
+    """
+    config = dataclasses.replace(
+        tiny,
+        autoencoder=dataclasses.replace(tiny.autoencoder, dropout=0.0),
+        network=dataclasses.replace(tiny.network, dropout=0.0),
+        autoencoder_loss=dataclasses.replace(tiny.autoencoder_loss, discriminator_weight=0.0),
+    )
+    script = tmp_path / "double.py"
+    script.write_text(
+        "import dataclasses, sys, torch\n"
+        "from radiodiff.config import load_config\n"
+        "from radiodiff.data import RadioMapSeer\n"
+        "from radiodiff.models import AutoencoderKL\n"
+        "from radiodiff.tasks import AutoencoderTask, GenerativeTask\n"
+        "from radiodiff.trainer import train\n"
+        "from radiodiff.workers import process_state\n"
+        "torch.set_default_dtype(torch.float64)\n"
+        "class Double(torch.utils.data.Dataset):\n"
+        "    def __init__(self, maps):\n"
+        "        self.maps = maps\n"
+        "    def __len__(self):\n"
+        "        return len(self.maps)\n"
+        "    def __getitem__(self, index):\n"
+        "        item = self.maps[index]\n"
+        "        maps = {k: getattr(item, k).double() for k in ('radio_map', 'condition')}\n"
+        "        return item._replace(**maps)\n"
+        "config, root, out, stage = load_config(sys.argv[1]), *sys.argv[2:]\n"
+        "process_state()\n"
+        "torch.manual_seed(0)\n"
+        "if stage == 'autoencoder':\n"
+        "    task = AutoencoderTask(config)\n"
+        "else:\n"
+        "    task = GenerativeTask(config, AutoencoderKL(config.autoencoder), 1.0)\n"
+        "train(task, Double(RadioMapSeer(root, 'train')), config.training, out, seed=3)\n",
+        encoding="utf-8",
+    )
+    weights, losses = [], []
+    for processes in (1, 2):
+        training = dataclasses.replace(
+            config.training, max_steps=20, batch_size=4 // processes, sample_every=0
+        )
+        run = tmp_path / str(processes)
+        save_config(dataclasses.replace(config, training=training), tmp_path / "config.yaml")
+        launch(processes, script, tmp_path / "config.yaml", dataset_root, run, stage)
+        weights.append(load_file(run / f"{stage}.safetensors"))
+        lines = (run / stage / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        losses.append([json.loads(line)[stage] for line in lines])
+    assert len(losses[0]) == 20
+    assert losses[0] == pytest.approx(losses[1], rel=1e-8)
+    for name, value in weights[0].items():
+        assert value.dtype == torch.float64 or not value.is_floating_point()
+        assert torch.allclose(value, weights[1][name], rtol=1e-8, atol=1e-8), name
 
 
 @pytest.mark.parametrize("stage", ["autoencoder", "diffusion"])

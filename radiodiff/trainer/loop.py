@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -450,7 +451,9 @@ class _Loop:
     def _tell(self, journal: Journal, terms: dict[str, Tensor], rate: float, pace: float) -> None:
         """Write one interval's scalars, means over the processes, to log and journal."""
         names = sorted(terms)
-        stacked = torch.stack([terms[name].float().to(self.accelerator.device) for name in names])
+        dtype = reduce(torch.promote_types, (each.dtype for each in terms.values()), torch.float32)
+        values = [terms[name].to(self.accelerator.device, dtype) for name in names]
+        stacked = torch.stack(values)
         means = self.accelerator.reduce(stacked, reduction="mean").tolist()
         scalars = dict(zip(names, means, strict=True)) | {"learning_rate": rate}
         journal.write(self.step, self.seconds, scalars)
