@@ -93,7 +93,7 @@ def busy_neighbour() -> Iterator[None]:
         [sys.executable, "-c", NEIGHBOUR],
         env=clean_environment(),
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     try:
         if process.stdout.readline() != "busy\n":

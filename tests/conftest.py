@@ -50,9 +50,9 @@ def write_radiomapseer(root: Path, maps, transmitters: int = 3, size: int = 32) 
             antenna = np.zeros((size, size), np.uint8)
             antenna[row, col] = 255
             Image.fromarray(antenna).save(root / f"png/antennas/{m}_{t}.png")
-        (root / f"antenna/{m}.json").write_text(json.dumps(positions))
+        (root / f"antenna/{m}.json").write_text(json.dumps(positions), encoding="utf-8")
     if size != 256:  # only the real dataset need not say how long a cell is
-        (root / "dataset.json").write_text('{"parameters": {"cell_size_m": 1.0}}')
+        (root / "dataset.json").write_text('{"parameters": {"cell_size_m": 1.0}}', encoding="utf-8")
     return root
 
 

@@ -43,7 +43,7 @@ def spins(*lines, **environment):
         env=kept | environment | {"OMP_DISPLAY_ENV": "verbose"},
         cwd=ROOT,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     found = [line for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line]

@@ -153,7 +153,9 @@ def _be_child(
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
-        sys.stdout, sys.stderr = (open(k, "w", buffering=1, closefd=False) for k in (1, 2))
+        sys.stdout, sys.stderr = (
+            open(k, "w", buffering=1, closefd=False, encoding="utf-8") for k in (1, 2)
+        )
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         faulthandler.register(signal.SIGALRM, file=sys.stderr, chain=True)  # where it hangs

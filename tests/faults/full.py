@@ -116,9 +116,9 @@ def _own_mounts() -> bool:
     try:
         if ctypes.CDLL(None).unshare(_NEW_USER | _NEW_MOUNTS) != 0:
             return False
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"0 {user} 1")
-        Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+        Path("/proc/self/setgroups").write_text("deny", encoding="utf-8")
+        Path("/proc/self/uid_map").write_text(f"0 {user} 1", encoding="utf-8")
+        Path("/proc/self/gid_map").write_text(f"0 {group} 1", encoding="utf-8")
     except (AttributeError, OSError):
         return False
     return True

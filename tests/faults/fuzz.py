@@ -131,7 +131,7 @@ def keep(number: int, seed: int, target: str, what: str, base: Path, kept: Path)
     for path in folder.rglob("*"):
         if path.is_file() and path.read_bytes() in seeds:
             path.unlink()
-    (folder / "fault.txt").write_text(f"{what}\ninput {number} of seed {seed}\n")
+    (folder / "fault.txt").write_text(f"{what}\ninput {number} of seed {seed}\n", encoding="utf-8")
 
 
 # Processes
@@ -182,7 +182,7 @@ def _work(numbers: range, seed: int, targets: Sequence[str], base: Path, writer:
         silent = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(silent, descriptor)
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
         limit = pages * resource.getpagesize() + MEMORY_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 28, 1 << 28))

@@ -72,7 +72,7 @@ class Papermill:
         command += [word for pair in parameters.items() for word in ("-p", *pair)]
         log = self.base / "log.txt"
         self.base.mkdir(parents=True, exist_ok=True)
-        with log.open("w") as file:
+        with log.open("w", encoding="utf-8") as file:
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
@@ -86,7 +86,7 @@ class Papermill:
             except subprocess.TimeoutExpired:
                 _kill_all(process)
                 status = process.wait()
-        return status, log.read_text(errors="replace")
+        return status, log.read_text(errors="replace", encoding="utf-8")
 
 
 def _kill_all(process: subprocess.Popen) -> None:

@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.number is not None:
             row = _open(kinds[0], Path(base) / kinds[0], options)[0](options.number)
             print(
-                (Path(base) / kinds[0] / "log.txt").read_text(), json.dumps(row, indent=1), sep=""
+                (Path(base) / kinds[0] / "log.txt").read_text(encoding="utf-8"),
+                json.dumps(row, indent=1),
+                sep="",
             )
             return int(row["fault"] is not None)
         for kind in kinds:
@@ -149,7 +151,7 @@ def _noted(journal: Path, start: dict[str, Any]) -> dict[int, dict[str, Any]]:
 def _lines(journal: Path) -> list[dict[str, Any]]:
     """Return the lines of a journal; one that was being written is none."""
     rows = []
-    for line in journal.read_text().splitlines() if journal.is_file() else ():
+    for line in journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else ():
         try:
             rows.append(json.loads(line))
         except ValueError:
@@ -161,7 +163,7 @@ def _note(journal: Path, row: dict[str, Any]) -> None:
     """Add a line to the journal; one that was cut off before it ends here."""
     journal.parent.mkdir(parents=True, exist_ok=True)
     is_cut = journal.is_file() and not journal.read_bytes().endswith(b"\n")
-    with journal.open("a") as file:
+    with journal.open("a", encoding="utf-8") as file:
         file.write("\n" * is_cut + json.dumps(row) + "\n")
 
 

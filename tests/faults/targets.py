@@ -63,17 +63,19 @@ def write_seeds(folder: Path) -> None:
     (folder / "data/SHA256SUMS").unlink()  # or it finds every change
     shutil.copytree(folder / "data", folder / "packed")
     pack_dataset(folder / "packed")
-    (folder / "outlines.json").write_text(json.dumps([[[2, 2], [2, 6], [6, 6], [6, 2], [2, 2]]]))
-    (folder / "antennas.json").write_text(json.dumps([[9, 9], [12, 3]]))
+    (folder / "outlines.json").write_text(
+        json.dumps([[[2, 2], [2, 6], [6, 6], [6, 2], [2, 2]]]), encoding="utf-8"
+    )
+    (folder / "antennas.json").write_text(json.dumps([[9, 9], [12, 3]]), encoding="utf-8")
     pairs = ["data.simulate=null", "data.root=../named/data", "evaluate.batch_size=1"]
     config = load_config(folder / "smoke.yaml", pairs)
     (folder / "run").mkdir()
     save_config(config, folder / "run/config.yaml")
     save_weights(UNet(config.network), folder / "run/diffusion.safetensors")
     save_weights(AutoencoderKL(config.autoencoder), folder / "run/autoencoder.safetensors")
-    (folder / "run/latents.json").write_text(json.dumps({"latent_scale": 0.5}))
+    (folder / "run/latents.json").write_text(json.dumps({"latent_scale": 0.5}), encoding="utf-8")
     scenes = {"cell_size_m": 4.0, "sides": [32, 32], "built_low": 0.0, "built_high": 1.0}
-    (folder / "run/scenes.json").write_text(json.dumps(scenes))
+    (folder / "run/scenes.json").write_text(json.dumps(scenes), encoding="utf-8")
     tensors = {"scale_factor": torch.tensor(0.3), "first_stage_model.x": torch.zeros(2, 2)}
     save_tensors(tensors, folder / "state.pt")
     save_tensors(tensors, folder / "state.safetensors")
@@ -118,13 +120,13 @@ def _config(rng: Random, seeds: Path, folder: Path) -> None:
 def _override(rng: Random, seeds: Path, folder: Path) -> None:
     shutil.copy(seeds / "smoke.yaml", folder / "config.yaml")
     words = [mutate.word(rng, rng.choice(OVERRIDES)) for _ in range(rng.choice((1, 2)))]
-    (folder / "words.json").write_text(json.dumps(words))
+    (folder / "words.json").write_text(json.dumps(words), encoding="utf-8")
 
 
 def _train(folder: Path) -> int:
     """Train without data, so that nothing is computed; a configuration that passes must build."""
     words = folder / "words.json"
-    pairs = json.loads(words.read_text()) if words.is_file() else []
+    pairs = json.loads(words.read_text(encoding="utf-8")) if words.is_file() else []
     last = [f"data.root={folder}/none", "data.simulate=null", "data.source=radiomapseer"]
     options = [word for pair in (*pairs, *last) for word in ("--set", pair)]
     path = folder / "config.yaml"

@@ -189,7 +189,7 @@ KNOWN = [
 def test_known_case_is_refused_in_one_line(seeds, named, no_change, target, name, text, capsys):
     named.mkdir()
     targets.TARGETS[target].alter(Random(0), seeds, named)
-    (named / name).write_text(text)
+    (named / name).write_text(text, encoding="utf-8")
     status, faults = fuzz.call(target, named)
     faults += fuzz.message_faults(capsys.readouterr().err)
     assert not faults

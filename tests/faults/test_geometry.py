@@ -30,8 +30,8 @@ def own_city(tmp_path):
     """Return a function that simulates given transmitters over given outlines."""
 
     def simulate(positions, rings=(), *, name="7.json", **options):
-        (tmp_path / name).write_text(json.dumps(list(rings)))
-        (tmp_path / "antennas.json").write_text(json.dumps(positions))
+        (tmp_path / name).write_text(json.dumps(list(rings)), encoding="utf-8")
+        (tmp_path / "antennas.json").write_text(json.dumps(positions), encoding="utf-8")
         out = tmp_path / "out"
         options = {"size": SIZE} | options
         simulate_outlines(out, tmp_path / name, tmp_path / "antennas.json", **options)
@@ -88,7 +88,7 @@ def test_what_lies_off_the_map_is_refused_alike(own_city, place):
     with pytest.raises(ValueError, match=r"antennas\.json: antenna 0 at .*lies off the map"):
         own_city([place])
     out = own_city([[2, 2]])
-    (out / "antenna/7.json").write_text(json.dumps([place]))
+    (out / "antenna/7.json").write_text(json.dumps([place]), encoding="utf-8")
     with pytest.raises(DatasetError, match=r"7\.json: transmitter 0 at .*lies off the map"):
         RadioMapSeer(out, "all").transmitter_cell(7, 0, (SIZE, SIZE))
     assert "antenna/7.json" in {row["file"] for row in verify_dataset(out)["faults"]}
@@ -150,12 +150,12 @@ def data_shift(shift):
 def test_a_dataset_says_its_cell_size_and_origin(tmp_path):
     settings = {"maps": 1, "transmitters": 1, "size": 32, "cell_size_m": 4.0}
     out = simulate_dataset(tmp_path / "maps", **settings)
-    manifest = json.loads((out / "dataset.json").read_text())
+    manifest = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
     assert manifest["parameters"]["cell_size_m"] == 4.0
     assert manifest["origin"]["polygon"] == [0.0, 0.0]
     assert RadioMapSeer(out, "all").cell_size_m == 4.0
     del manifest["parameters"]["cell_size_m"]
-    (out / "dataset.json").write_text(json.dumps(manifest))
+    (out / "dataset.json").write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(DatasetError, match=r"dataset\.json does not say how long a cell is: add"):
         RadioMapSeer(out, "all")
     with pytest.raises(ValueError, match=r"dataset\.json does not say how long a cell is"):
@@ -172,7 +172,7 @@ def test_a_silent_folder_is_asked(tmp_path):
     assert "\n" not in said
     law = verify_dataset(root)["line_of_sight"]
     assert law["gain/DPM"]["skipped"]
-    (root / "dataset.json").write_text(said[said.index("{") :])  # as it says
+    (root / "dataset.json").write_text(said[said.index("{") :], encoding="utf-8")  # as it says
     assert RadioMapSeer(root, "train").cell_size_m == 2.0
     whole = write_radiomapseer(tmp_path / "whole", (159,), transmitters=1, size=256)
     assert not (whole / "dataset.json").exists()
@@ -257,7 +257,7 @@ def test_altered_parameters_are_refused_shortly(tmp_path):
     settings = {"maps": 1, "transmitters": 1, "size": 32, "cell_size_m": 4.0}
     out = simulate_dataset(tmp_path / "maps", **settings)
     path = out / "dataset.json"
-    whole = json.loads(path.read_text())
+    whole = json.loads(path.read_text(encoding="utf-8"))
     for section, key, value in (
         ("generator", "version", "9" * 9000),
         ("parameters", "k" * 9000, 1),
@@ -265,11 +265,11 @@ def test_altered_parameters_are_refused_shortly(tmp_path):
     ):
         altered = json.loads(json.dumps(whole))
         altered[section][key] = value
-        path.write_text(json.dumps(altered))
+        path.write_text(json.dumps(altered), encoding="utf-8")
         with pytest.raises(ValueError, match="begun with other parameters") as raised:
             simulate_dataset(out, **settings)
         assert len(str(raised.value).replace(str(out), "")) < 300
     whole["maps"][0]["city"] = "paris"
-    path.write_text(json.dumps(whole))
+    path.write_text(json.dumps(whole), encoding="utf-8")
     with pytest.raises(ValueError, match="other cities or splits"):
         simulate_dataset(out, **settings)

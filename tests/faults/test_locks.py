@@ -19,10 +19,10 @@ from pathlib import Path
 from radiodiff.workers import only_writer
 with only_writer(Path(sys.argv[1])):
     if os.fork() == 0:  # as a loader's worker, which may outlive its parent
+        print("held", flush=True)
         os.close(1)
         time.sleep(20)
         os._exit(0)
-    print("held", flush=True)
     time.sleep(20)
 """
 

@@ -42,9 +42,9 @@ def permute_names(index):
 
 def edit(change):
     def damage(array, path):
-        index = json.loads(path.read_text())
+        index = json.loads(path.read_text(encoding="utf-8"))
         change(index)
-        path.write_text(json.dumps(index))
+        path.write_text(json.dumps(index), encoding="utf-8")
 
     return damage
 
@@ -65,10 +65,10 @@ INDEX_DAMAGES = {
     "a name of another type": edit(lambda index: index["names"].__setitem__(0, 3)),
     "no digest": edit(lambda index: index.pop("digest")),
     "another format": edit(lambda index: index.update(format=1)),
-    "a list": lambda array, path: path.write_text("[1]"),
-    "empty": lambda array, path: path.write_text(""),
+    "a list": lambda array, path: path.write_text("[1]", encoding="utf-8"),
+    "empty": lambda array, path: path.write_text("", encoding="utf-8"),
     "no text": lambda array, path: path.write_bytes(b"\xff\xfe\x00"),
-    "nested": lambda array, path: path.write_text("[" * 100_000),
+    "nested": lambda array, path: path.write_text("[" * 100_000, encoding="utf-8"),
     "torn": lambda array, path: path.write_bytes(path.read_bytes()[:-9]),
 }
 ARRAY_DAMAGES = {

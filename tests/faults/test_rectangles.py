@@ -52,7 +52,8 @@ def write_maps(root, shape, maps=(*TRAIN_MAPS, *TEST_MAPS)):
             gray[buildings > 0] = 0
             Image.fromarray(gray.astype(np.uint8)).save(root / f"gain/DPM/{m}_{t}.png")
         positions = [[col, shape[0] - 1 - row] for row, col in cells]
-        (root / f"antenna/{m}.json").write_text(json.dumps(positions))
+        (root / f"antenna/{m}.json").write_text(json.dumps(positions), encoding="utf-8")
+    (root / "dataset.json").write_text('{"parameters": {"cell_size_m": 1.0}}', encoding="utf-8")
     return root
 
 

@@ -63,7 +63,7 @@ def test_a_figure_that_fails_costs_no_number(run, tmp_path, expected, monkeypatc
     monkeypatch.setattr(evaluation, "plot_predictions", fail)
     with caplog.at_level(logging.WARNING):
         result = evaluate_run(run, tmp_path)
-    assert same(json.loads((tmp_path / "metrics.json").read_text()), result)
+    assert same(json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8")), result)
     assert same(result, expected)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json"]
     (record,) = [r for r in caplog.records if "no figure" in r.message]
@@ -114,7 +114,7 @@ def test_a_stopped_evaluation_goes_on_with_the_maps_that_are_left(
     with pytest.raises(KeyboardInterrupt):
         evaluate_run(run, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".evaluation.journal"]
-    with (tmp_path / ".evaluation.journal").open("a") as file:
+    with (tmp_path / ".evaluation.journal").open("a", encoding="utf-8") as file:
         file.write('1234abcd {"names": ["103_0"')  # killed in the middle of a line
     result = evaluate_run(run, tmp_path)
     assert len(calls) == 4
@@ -132,7 +132,7 @@ def test_scores_of_other_maps_or_settings_are_not_gone_on_with(run, tmp_path, ch
     if change == "another setting":
         assert Journal(path, {"weights": "b"}).rows == []
     elif change == "another byte":
-        path.write_text(path.read_text().replace("1.1", "1.2"))
+        path.write_text(path.read_text(encoding="utf-8").replace("1.1", "1.2"), encoding="utf-8")
         assert Journal(path, {"weights": "a"}).rows == journal.rows[:1]
     else:
         path.write_bytes(b"\xff\xfe")
@@ -220,7 +220,7 @@ def test_a_foreign_picture_never_passes_for_a_drawn_one(run, tmp_path, capsys):
 
 def test_pictures_of_other_names_stay_and_are_named(run, tmp_path, caplog):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "999_0.png")
-    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     kept = drawn(tmp_path)
     with caplog.at_level(logging.WARNING):
         sample_run(run, tmp_path, steps=1, max_maps=1)
@@ -240,8 +240,10 @@ def test_drawing_goes_on_where_it_was_killed(run, tmp_path, missing):
     found = drawn(sample_run(run, out, steps=1), "[!.]*")
     assert found == {name: content for name, content in expected.items() if name[0] != "."}
     journal = out / ".sample.journal"
-    *_, last = Journal(journal, json.loads((out / "sample.json").read_text())).rows
-    journal.write_text(journal.read_text()[:-20])  # killed in the middle of a line
+    *_, last = Journal(journal, json.loads((out / "sample.json").read_text(encoding="utf-8"))).rows
+    journal.write_text(
+        journal.read_text(encoding="utf-8")[:-20], encoding="utf-8"
+    )  # killed in the middle of a line
     (out / last["name"]).unlink()
     assert drawn(sample_run(run, out, steps=1), "[!.]*") == found
 
@@ -267,6 +269,6 @@ def test_settings_that_differ_are_refused_as_before(run, tmp_path):
     out = sample_run(run, tmp_path, steps=1, max_maps=1)
     with pytest.raises(ValueError, match="pictures of other weights or settings"):
         sample_run(run, out, steps=2, max_maps=1)
-    (out / "sample.json").write_text("{")
+    (out / "sample.json").write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match=r"sample\.json is not valid JSON"):
         sample_run(run, out, steps=1, max_maps=1)

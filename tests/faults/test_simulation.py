@@ -195,7 +195,7 @@ def test_foreign_files_are_named_and_never_touched(tmp_path, outlines):
     foreign = tmp_path / "mine"
     (foreign / "gain").mkdir(parents=True)
     for name in ("thesis.tex", ".draft.tmp", ".7.json.bak", "gain/.0_0.png.1f.tmp", "gain/7_0.png"):
-        (foreign / name).write_text("do not touch")
+        (foreign / name).write_text("do not touch", encoding="utf-8")
     before = contents(foreign)
     for call in (
         lambda: simulate_dataset(foreign, **SMALL),
@@ -208,7 +208,7 @@ def test_foreign_files_are_named_and_never_touched(tmp_path, outlines):
         assert contents(foreign) == before
     lone = tmp_path / "lone"
     lone.mkdir()
-    (lone / ".draft.tmp").write_text("do not touch")
+    (lone / ".draft.tmp").write_text("do not touch", encoding="utf-8")
     with pytest.raises(FileExistsError, match=r"\.draft\.tmp"):
         simulate_dataset(lone, **SMALL)
     assert contents(lone) == {".draft.tmp": b"do not touch"}
@@ -244,8 +244,10 @@ def test_foreign_files_in_a_folder_of_ours_stay_and_do_not_count(tmp_path, whole
 
 @pytest.fixture
 def outlines(tmp_path):
-    (tmp_path / "7.json").write_text(json.dumps([[[4, 4], [12, 4], [12, 12], [4, 12]]]))
-    (tmp_path / "antennas.json").write_text("[[2, 2], [20, 20]]")
+    (tmp_path / "7.json").write_text(
+        json.dumps([[[4, 4], [12, 4], [12, 12], [4, 12]]]), encoding="utf-8"
+    )
+    (tmp_path / "antennas.json").write_text("[[2, 2], [20, 20]]", encoding="utf-8")
     return tmp_path / "7.json", tmp_path / "antennas.json"
 
 

@@ -15,7 +15,7 @@ from .sweep import _note, _noted
 def sweep(folder, *words):
     """Run a sweep in a process of its own, which has no threads before it forks."""
     command = [sys.executable, "-m", "tests.faults.sweep", "--folder", str(folder), *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert "Traceback" not in done.stderr, done.stderr[-3000:]
     assert done.returncode in (0, 1)
     return done.stdout
@@ -32,7 +32,7 @@ def kills(tmp_path_factory):
 @pytest.mark.parametrize("kind", jobs.KINDS)
 def test_killed_it_goes_on_to_the_same_bytes(kills, kind):
     folder, printed = kills
-    result = json.loads((folder / f"{kind}.json").read_text())
+    result = json.loads((folder / f"{kind}.json").read_text(encoding="utf-8"))
     assert result["faults"] == []
     assert result["trials"] == result["equal"] == 2
     assert result["kills"] == result["resumes"] >= 1
@@ -42,7 +42,10 @@ def test_killed_it_goes_on_to_the_same_bytes(kills, kind):
 
 
 def test_killed_inside_the_writing_of_a_checkpoint(kills):
-    rows = [json.loads(line) for line in (kills[0] / "train.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (kills[0] / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert "kind" in rows[0]
     assert [row["trial"] for row in rows[1:]] == [0, 1]
     assert rows[2]["inside"] >= 1
@@ -50,7 +53,7 @@ def test_killed_inside_the_writing_of_a_checkpoint(kills):
 
 def test_a_killed_papermill_goes_on_to_the_same_bytes(tmp_path):
     sweep(tmp_path, "--kind", "papermill", "--trials", "1")
-    result = json.loads((tmp_path / "papermill.json").read_text())
+    result = json.loads((tmp_path / "papermill.json").read_text(encoding="utf-8"))
     assert result["faults"] == []
     assert result["kills"] == result["equal"] == 1
 
@@ -64,13 +67,13 @@ def damage(tmp_path_factory):
 
 
 def test_torn_files_are_named_or_made_again(damage):
-    result = json.loads((damage / "tear.json").read_text())
+    result = json.loads((damage / "tear.json").read_text(encoding="utf-8"))
     assert result["faults"] == []
     assert result["trials"] == 4
 
 
 def test_a_full_disk_costs_one_message(damage):
-    result = json.loads((damage / "full.json").read_text())
+    result = json.loads((damage / "full.json").read_text(encoding="utf-8"))
     assert result["faults"] == []
     assert result["verdicts"] == {"sound": 4}
 
@@ -81,7 +84,7 @@ def test_a_sweep_that_was_killed_goes_on(tmp_path):
     start = {"kind": "train", "seed": 3, "part": [], "commit": "a"}
     _note(journal, start)
     _note(journal, {"trial": 0, "fault": None})
-    with journal.open("a") as file:
+    with journal.open("a", encoding="utf-8") as file:
         file.write('{"trial": 1, "fau')
     assert set(_noted(journal, start)) == {0}
     _note(journal, start)
@@ -98,14 +101,16 @@ def test_only_what_is_listed_may_differ(tmp_path):
         "metrics.json": {"date": "today", "scores": {"rmse_db": 1.25}},
     }
     for name, row in rows.items():
-        (tmp_path / name).write_text(json.dumps(row))
+        (tmp_path / name).write_text(json.dumps(row), encoding="utf-8")
     before = jobs.fingerprint(tmp_path)
     for name, row in rows.items():
-        (tmp_path / name).write_text(json.dumps({**row, "seconds": 7, "date": "tomorrow"}))
+        (tmp_path / name).write_text(
+            json.dumps({**row, "seconds": 7, "date": "tomorrow"}), encoding="utf-8"
+        )
     assert jobs.fingerprint(tmp_path) == before
-    (tmp_path / "state.json").write_text(json.dumps({"step": 5, "seconds": 1.5}))
+    (tmp_path / "state.json").write_text(json.dumps({"step": 5, "seconds": 1.5}), encoding="utf-8")
     (tmp_path / "metrics.json").unlink()
-    (tmp_path / ".metrics.json.0123.tmp").write_text("")
+    (tmp_path / ".metrics.json.0123.tmp").write_text("", encoding="utf-8")
     unequal, left = jobs.differences(jobs.fingerprint(tmp_path), before)
     assert unequal == ["metrics.json", "state.json"]
     assert left == [".metrics.json.0123.tmp"]

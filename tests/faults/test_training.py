@@ -178,8 +178,8 @@ def test_what_is_not_ours_stays(tmp_path):
     foreign = ["step-00000009.bak", "step-00000001-copy", "step-5", "steps", "step-notes.tmp"]
     for name in foreign:
         (tmp_path / name).mkdir()
-    (tmp_path / "step-00000099").write_text("a file")
-    (tmp_path / "step-00000098.txt").write_text("notes")
+    (tmp_path / "step-00000099").write_text("a file", encoding="utf-8")
+    (tmp_path / "step-00000098.txt").write_text("notes", encoding="utf-8")
     for step in (1, 2, 3):
         save_checkpoint(accelerator, tmp_path, {"step": step}, keep=1)
     assert newest_checkpoint(tmp_path) == tmp_path / "step-00000003"
@@ -289,7 +289,7 @@ def test_full_disk_leaves_the_checkpoints_as_they_were(tmp_path, monkeypatch, er
 
 @pytest.mark.parametrize("scale", ["NaN", "0", "-1", '"1"', "null", "[1]", "1e999"])
 def test_scale_without_meaning(tmp_path, scale):
-    (tmp_path / "latents.json").write_text(f'{{"latent_scale": {scale}}}')
+    (tmp_path / "latents.json").write_text(f'{{"latent_scale": {scale}}}', encoding="utf-8")
     with pytest.raises(FileError, match=r"latents\.json"):
         read_scale(tmp_path)
 
@@ -299,7 +299,7 @@ def test_scale_of_maps_that_are_all_the_same(tmp_path):
         write_scale(tmp_path, float("inf"))
     write_scale(tmp_path, 0.5)
     path = tmp_path / "latents.json"
-    path.write_text(path.read_text().replace("0.5", "0.6"))
+    path.write_text(path.read_text(encoding="utf-8").replace("0.5", "0.6"), encoding="utf-8")
     with pytest.raises(FileError, match="not as it was written"):
         read_scale(tmp_path)
 
@@ -309,7 +309,7 @@ def test_another_number_of_processes(tiny, tmp_path):
     path = tmp_path / "run/diffusion/checkpoints/step-00000002"
     path.mkdir(parents=True)
     state = {"step": 2, "seconds": 1.0, "seed": 0, "processes": 2, "maps_per_step": 4}
-    (path / "state.json").write_text(json.dumps(state))
+    (path / "state.json").write_text(json.dumps(state), encoding="utf-8")
     two = dataclasses.replace(tiny.training, batch_size=2, accumulation=1)
     with pytest.raises(ConfigError, match="steps of 4 maps on 2 processes; this would be 2"):
         check_run(dataclasses.replace(tiny, training=two), tmp_path / "run")
@@ -371,6 +371,8 @@ def test_digest_of_a_checkpoint_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(
         checkpoints,
         "sha256",
-        lambda file: json.loads((path / "state.json").read_text())["files"][file.name],
+        lambda file: json.loads((path / "state.json").read_text(encoding="utf-8"))["files"][
+            file.name
+        ],
     )
     assert sound_checkpoint(tmp_path) == path

@@ -22,6 +22,7 @@ from radiodiff.models import (
     DiagonalGaussian,
     FourierFilter,
     UNet,
+    UNetConfig,
 )
 from radiodiff.processes import ConstantSDE, constant_sde
 from radiodiff.reference import (
@@ -92,7 +93,9 @@ def autoencoder_task(
     kind: torch.dtype = torch.float32,
 ) -> AutoencoderTask:
     """Return the first stage in training mode, with the discriminator of the public code."""
-    task = AutoencoderTask(parity_config(autoencoder=sizes, autoencoder_loss=loss)).train()
+    network = UNetConfig(latent_channels=sizes.latent_channels)
+    config = parity_config(autoencoder=sizes, autoencoder_loss=loss, network=network)
+    task = AutoencoderTask(config).train()
     task.autoencoder.load_state_dict(first_stage)
     prefix = "discriminator."
     task.discriminator.load_state_dict(

@@ -10,7 +10,9 @@ from radiodiff.runs import sessions
 def write_state(run, stage, step, seconds):
     checkpoint = run / stage / f"checkpoints/step-{step:08d}"
     checkpoint.mkdir(parents=True)
-    (checkpoint / "state.json").write_text(json.dumps({"step": step, "seconds": seconds}))
+    (checkpoint / "state.json").write_text(
+        json.dumps({"step": step, "seconds": seconds}), encoding="utf-8"
+    )
 
 
 def test_sessions_add_up(tmp_path, monkeypatch):
@@ -27,7 +29,7 @@ def test_sessions_add_up(tmp_path, monkeypatch):
 
 def test_weights_from_elsewhere_are_told(tmp_path):
     sessions.record_session(tmp_path, 0.0, commit="imported from x.pt")
-    (session,) = json.loads((tmp_path / "sessions.json").read_text())["sessions"]
+    (session,) = json.loads((tmp_path / "sessions.json").read_text(encoding="utf-8"))["sessions"]
     assert session["commit"] == "imported from x.pt"
     assert session["data_s"] == 0
     assert session["processes"] == 1
