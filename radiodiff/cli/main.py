@@ -14,8 +14,8 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
-    0; 1 (training failed, or a dataset is not sound); 2 (bad input); 130 (interrupted); 143 (ended
-    by SIGTERM).
+    0; 1 (training failed, a dataset is not sound, or no memory is left); 2 (bad input); 130
+    (interrupted); 143 (ended by SIGTERM).
 
     Args:
         arguments: Words after ``radiodiff``; those of the process if ``None``.
@@ -34,7 +34,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     from radiodiff.cli.options import report
     from radiodiff.data import DatasetError  # here: --help ends above, before torch is imported
+    from radiodiff.files import shorten
     from radiodiff.progress import show_log
+    from radiodiff.signals import stop_at_sigterm
 
     show_log(sys.stderr, "%(asctime)s %(message)s")
     if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
@@ -43,9 +45,24 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         for name, value in vars(options).items():  # a shell leaves ~ in --out=~/maps
             setattr(options, name, _expanded(value))
-        return options.run(options) or 0
+        with stop_at_sigterm():
+            return options.run(options) or 0
     except (ValueError, OSError, ImportError, DatasetError) as error:
         return report(error, status=2)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        advice = f"out of memory ({shorten(error, 120)}): lower the batch size, or the samples"
+        return report(MemoryError(f"{advice} or maps that are asked for at once"), status=1)
+
+
+def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether Python, NumPy, a GPU or PyTorch's allocator on the CPU had no memory left."""
+    if isinstance(error, MemoryError):
+        return True
+    from torch import OutOfMemoryError
+
+    return isinstance(error, OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _expanded(value: Any) -> Any:

@@ -1,13 +1,7 @@
 """``radiodiff simulate``: radio maps in RadioMapSeer's layout."""
 
 import argparse
-import contextlib
 import dataclasses
-import multiprocessing
-import signal
-import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,32 +52,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def _simulate(options: argparse.Namespace) -> None:
     settings, out = _read_settings(options)
-    with _stops_on_sigterm():
-        if options.outlines is not None:
-            _simulate_city(options, settings, out)
-        else:
-            _simulate_dataset(options, settings, out)
-
-
-@contextlib.contextmanager
-def _stops_on_sigterm() -> Iterator[None]:
-    """End with status 143 where a scheduler asks to stop: no file stays half-written."""
-    if threading.current_thread() is not threading.main_thread():  # no signals are told there
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one stops at once
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        print("radiodiff: stopped; simulate goes on when called again", file=sys.stderr)
-        raise SystemExit(128 + signal.SIGTERM)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    if options.outlines is not None:
+        _simulate_city(options, settings, out)
+    else:
+        _simulate_dataset(options, settings, out)
 
 
 def _read_settings(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:

@@ -237,6 +237,11 @@ class _Loop:
             config.precision if config.precision != "no" else "float32",
             self.folder,
         )
+        self._log(
+            "checkpoints of about %.1f MB, of which the newest %d stay",
+            self._checkpoint_bytes() / 1e6,
+            config.keep_checkpoints,
+        )
         if self.is_main:
             weights.unlink(missing_ok=True)  # those of a shorter run are not this run's
         try:
@@ -260,6 +265,13 @@ class _Loop:
     def maps_per_step(self) -> int:
         """Maps of a step, over micro-batches and processes."""
         return self.config.batch_size * self.config.accumulation * self.processes
+
+    def _checkpoint_bytes(self) -> int:
+        """Return how long a checkpoint is: weights, average and two moments of each parameter."""
+        stored = [*self.task.state_dict().values(), *self.ema.state_dict().values()]
+        moments = [each for name in self.task.passes for each in self.task.parameters_of(name)] * 2
+        tensors = (each for each in (*stored, *moments) if isinstance(each, Tensor))
+        return sum(each.numel() * each.element_size() for each in tensors)
 
     def _is_sound(self, weights: Path) -> bool:
         """Whether exported weights are there and whole; if not they are written again."""

@@ -10,6 +10,7 @@ import shutil
 import signal
 import stat
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -26,7 +27,8 @@ from radiodiff.checkpoint import (
     save_weights,
     sound_checkpoint,
 )
-from radiodiff.data import RadioMapSeer
+from radiodiff.cli.main import main
+from radiodiff.data import DatasetError, RadioMapSeer
 from radiodiff.files import FileError
 from radiodiff.models import AutoencoderKL
 from radiodiff.predictors.space import read_scale, write_scale
@@ -205,6 +207,63 @@ def test_files_are_for_whom_the_umask_allows(tmp_path):
         os.umask(before)
     files = [tmp_path / "w.safetensors", *path.iterdir()]
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o640}
+
+
+def test_the_size_of_a_checkpoint_is_told_at_the_start(tiny, dataset_root, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "radiodiff")
+    fit(tiny, dataset_root, tmp_path, keep_checkpoints=3, checkpoint_every=1)
+    (said,) = [each.message for each in caplog.records if "checkpoints of about" in each.message]
+    told = 1e6 * float(said.split()[3])
+    folders = list((tmp_path / "diffusion/checkpoints").iterdir())
+    assert said.endswith("the newest 3 stay")
+    assert len(folders) == 3
+    files = [path.stat().st_size for path in folders[0].iterdir()]
+    assert told == pytest.approx(sum(files), rel=0.2)
+
+
+def test_data_that_vanish_are_named_and_the_run_goes_on_later(
+    tiny, tmp_path, monkeypatch, unbroken
+):
+    root = write_radiomapseer(tmp_path / "maps", (*TRAIN_MAPS, *TEST_MAPS))
+    gain = root / "gain/DPM"
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2, lambda: gain.rename(tmp_path / "gone"))
+        with pytest.raises(DatasetError, match=r"gain/DPM") as raised:
+            fit(tiny, root, tmp_path / "run")
+    assert "\n" not in str(raised.value)
+    (tmp_path / "gone").rename(gain)
+    assert equal(unbroken, fit(tiny, root, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("words", [["train", "--config", "smoke"], ["evaluate", "--run-dir", "x"]])
+@pytest.mark.parametrize("take", [lambda: torch.empty(2**50), lambda: np.empty(2**55)])
+def test_out_of_memory_is_one_line(monkeypatch, capsys, words, take):
+    """As the allocators of PyTorch and NumPy really say it."""
+    module = "radiodiff.runs.train.train_run", "radiodiff.runs.evaluate.evaluate_run"
+    monkeypatch.setattr(module[words[0] == "evaluate"], lambda *_, **__: take())
+    assert main(words) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("radiodiff: error: out of memory")
+    assert "batch size" in line
+
+
+def test_other_failures_of_the_program_are_not_hidden(monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr("radiodiff.runs.train.train_run", fail)
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        main(["train", "--config", "smoke"])
+
+
+def test_sigterm_ends_every_command_with_143(monkeypatch, capsys):
+    monkeypatch.setattr(
+        "radiodiff.runs.evaluate.evaluate_run",
+        lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM),
+    )
+    assert main(["evaluate", "--run-dir", "x"]) == 143
+    assert "stopped by SIGTERM" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_second_signal_stops_at_once(tiny, dataset_root, tmp_path, monkeypatch):
