@@ -315,16 +315,21 @@ def load_config(source: str | Path, overrides: Sequence[str] | str = ()) -> Conf
     Raises:
         FileNotFoundError: If there is no such file.
         FileError: If it is not UTF-8 text, or too long.
-        ConfigError: If a key is unknown or a value has the wrong type; names the nearest key.
+        ConfigError: If a key is unknown or a value has the wrong type; names the nearest key, and
+            the file where there are no overrides.
     """
-    values = rename_keys(read_yaml(_find_yaml(source, "configs")), RENAMED)
+    path = _find_yaml(source, "configs")
+    values = rename_keys(read_yaml(path), RENAMED)
     for item in split_overrides(overrides):
         key, equals, value = item.partition("=")
         if equals:
             key = rename_key(key.strip(), RENAMED)
             check_key(Config, key)
         apply_override(values, f"{key}{equals}{value}")
-    return build(Config, values)
+    try:
+        return build(Config, values)
+    except ConfigError as error:
+        raise error if overrides else ConfigError(f"{path}: {error}") from error
 
 
 def load_simulate_config(source: str | Path) -> SimulateConfig:
@@ -337,7 +342,11 @@ def load_simulate_config(source: str | Path) -> SimulateConfig:
         FileNotFoundError: If there is no such file.
         ConfigError: If a key is unknown or a value has the wrong type; names the nearest key.
     """
-    return build(SimulateConfig, read_yaml(_find_yaml(source, "configs/data")))
+    path = _find_yaml(source, "configs/data")
+    try:
+        return build(SimulateConfig, read_yaml(path))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def _find_yaml(source: str | Path, folder: str) -> Path:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from radiodiff.files import naming_what_failed, read_text, write_atomically
+from radiodiff.files import naming_what_failed, read_text, shorten, write_atomically
 
 __all__ = ["Journal"]
 
@@ -44,8 +44,11 @@ class Journal:
         self._hook = threading.excepthook
         if active:
             self._drop_after(step)
-            self._events = SummaryWriter(str(folder), purge_step=step + 1)
             threading.excepthook = self._end_events
+            try:
+                self._events = SummaryWriter(str(folder), purge_step=step + 1)
+            except OSError as error:
+                self._warn(error)
         self.bar = tqdm(
             total=steps, initial=step, desc=name, disable=not (active and sys.stderr.isatty())
         )
@@ -82,16 +85,18 @@ class Journal:
         try:
             getattr(self._events, method)(*arguments)
         except OSError as error:
-            self._events = None
-            logger.warning("no more events for TensorBoard: %s", error)
+            self._warn(error)
 
     def _end_events(self, failed: threading.ExceptHookArgs) -> None:
         """Say in one line what TensorBoard's thread died of."""
         if not isinstance(failed.exc_value, OSError):
             self._hook(failed)
             return
+        self._warn(failed.exc_value)
+
+    def _warn(self, error: OSError) -> None:
         self._events = None
-        logger.warning("no more events for TensorBoard: %s", failed.exc_value)
+        logger.warning("no more events for TensorBoard: %s", shorten(str(error), 200))
 
     def _drop_after(self, step: int) -> None:
         """Cut lines of ``log.jsonl`` that a resumed run will write again, and one cut short."""

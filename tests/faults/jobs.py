@@ -136,9 +136,9 @@ def _without_volatile(path: Path) -> bytes:
         values = [_stable(json.loads(text)) for text in texts]
     except ValueError:
         return content
-    if path.name in HOLDERS and isinstance(values[0], dict):
+    if path.name in HOLDERS and values and isinstance(values[0], dict):
         values[0].pop("sha256", None)  # of the file itself
-    if path.name == SESSIONS:
+    if path.name == SESSIONS and values:
         sessions = values[0].get("sessions") if isinstance(values[0], dict) else values[0]
         values = sorted({json.dumps(value, sort_keys=True) for value in sessions or [values[0]]})
     return json.dumps(values).encode()
