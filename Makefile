@@ -69,8 +69,9 @@ test: $(STAMP) $(LOOPS) ## run all tests and every chapter at its smallest size
 	rm -rf runs/smoke data/sim-smoke
 	$(PYTEST) --nbval-lax notebooks/ tests --ignore tests/browser --durations=20 $(PYTEST_ARGS)
 
-faults: $(STAMP) $(LOOPS) ## kill, tear and fill up in full (hours; goes on when called again); see results/faults/
+faults: $(STAMP) $(LOOPS) ## kill, tear, fill up and feed nonsense in full (hours; goes on when called again); see results/faults/
 	$(BIN)/python -m tests.faults.sweep
+	$(BIN)/python -m tests.faults.fuzz --inputs 20000 --seed 0 --out results/faults/fuzz.json
 
 $(LOOPS): $(wildcard radiodiff/simulate/*.py) | $(STAMP)
 	rm -rf $@

@@ -8,7 +8,7 @@ from subprocess import CalledProcessError
 import numpy as np
 import pytest
 
-from benchmarks import commands, crowded, data, simulate, sionna_crosscheck, start
+from benchmarks import commands, crowded, data, digests, simulate, sionna_crosscheck, start
 from benchmarks.common import (
     Row,
     make_report,
@@ -112,6 +112,13 @@ def test_command_is_measured_beside_the_setup(tmp_path, monkeypatch):
     assert commands.measure("book", "true", tmp_path, None).ratio is None
     with pytest.raises(SystemExit, match="false failed with exit status 1"):
         commands.measure("book", "false", tmp_path, setup)
+
+
+def test_digests_are_measured_beside_none():
+    write, resume = digests.measure("smoke", 1)
+    assert (write.name, resume.name) == ("write, smoke", "resume, smoke")
+    assert write.ours > 0 < write.peer
+    assert write.what.endswith(" MB")
 
 
 def test_start_asks_every_verb():

@@ -29,7 +29,7 @@ from radiodiff.predictors import (
 )
 from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.provenance import made_by
-from radiodiff.runs.sessions import seconds_of_run, trained_at
+from radiodiff.runs.sessions import processes_of_run, seconds_of_run, trained_at
 from radiodiff.scene import stack_scenes
 from radiodiff.scoring import PROTOCOLS, check_protocols, evaluate
 from radiodiff.scoring.journal import Journal
@@ -106,6 +106,7 @@ def evaluate_run(
         "seed": config.seed,
         **made,
         "trained_at": trained_at(run_dir),
+        "processes": processes_of_run(run_dir),
         "data": _describe(training, held_out),
         "config": resolve(read_yaml(run_dir / "config.yaml")),
         "seconds": seconds_of_run(run_dir),

@@ -9,7 +9,7 @@ from radiodiff.provenance import made_by
 from radiodiff.runs.guard import STAGES
 from radiodiff.workers import process_state
 
-__all__ = ["record_session", "seconds_of_run", "trained_at"]
+__all__ = ["processes_of_run", "record_session", "seconds_of_run", "trained_at"]
 
 _FILE = "sessions.json"
 
@@ -36,6 +36,12 @@ def record_session(run_dir: Path, data_seconds: float, *, commit: str | None = N
 def trained_at(run_dir: Path) -> list[str]:
     """Return the commits that worked on a run, sorted."""
     return sorted({session["commit"] for session in _sessions(run_dir)})
+
+
+def processes_of_run(run_dir: Path) -> list[int]:
+    """Return the numbers of processes that worked on a run, sorted; none of an older version."""
+    sessions = _sessions(run_dir)
+    return sorted({session["processes"] for session in sessions if "processes" in session})
 
 
 def seconds_of_run(run_dir: Path) -> dict[str, float]:

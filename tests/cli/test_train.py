@@ -39,6 +39,7 @@ def test_train_then_evaluate(command, tmp_path, capsys):
         "device",
         "date",
     } <= set(stored)
+    assert stored["processes"] == [1]
     assert stored["data"]["test"] == {"tiles": 2, "maps": 6, "cities": []}
     assert (tmp_path / "results" / "predictions.png").stat().st_size > 10_000
     assert main(command) == 0  # a finished run is left as it is

@@ -21,6 +21,7 @@ def test_sessions_add_up(tmp_path, monkeypatch):
     for seconds in (1.25, 2.0, 0.31):
         sessions.record_session(tmp_path, seconds)
     assert sessions.trained_at(tmp_path) == ["a", "b"]
+    assert sessions.processes_of_run(tmp_path) == [1]
     write_state(tmp_path, "autoencoder", 2, 5.0)
     write_state(tmp_path, "autoencoder", 4, 11.0)
     seconds = sessions.seconds_of_run(tmp_path)
