@@ -142,6 +142,8 @@ class PerceptualLoss(nn.Module):
                 state = torch.load(weights, map_location="cpu", weights_only=True)
         except Exception as error:  # what is no file of tensors fails in any way
             raise ValueError(f"{weights} is not a file of tensors: {shorten(error)}") from error
+        if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
+            raise ValueError(f"{weights} must hold tensors by their names")
         self.network = VGG16Features()
         vgg = self.network.state_dict()
         lin_names = [f"lin{k}.model.1.weight" for k in range(len(LPIPS_CHANNELS))]

@@ -122,3 +122,7 @@ def test_missing_or_wrong_weights_are_refused(tmp_path, perceptual_file):
     save_file({"features.0.weight": torch.zeros(1)}, tmp_path / "bad.safetensors")
     with pytest.raises(ValueError, match="lacks"):
         PerceptualLoss(tmp_path / "bad.safetensors")
+    for content in ([torch.ones(2)], {"features.0.weight": 1.0}):
+        torch.save(content, tmp_path / "bad.pt")
+        with pytest.raises(ValueError, match=r"bad.pt must hold tensors by their names"):
+            PerceptualLoss(tmp_path / "bad.pt")

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from radiodiff.checkpoint import save_tensors
+from radiodiff.checkpoint import read_tensors, save_tensors
 from radiodiff.config import Config, load_config, save_config
 from radiodiff.files import read_json, rename_folder, sha256, write_atomically
 from radiodiff.losses import LPIPS_CHANNELS
@@ -212,10 +211,10 @@ def export_run(run_dir: Path, path: Path) -> int:
     if not (run_dir / "autoencoder.safetensors").is_file():
         raise FileNotFoundError(f"{run_dir} holds no weights yet: has the run finished a stage?")
     config = load_config(run_dir / "config.yaml")
-    autoencoder = load_file(run_dir / "autoencoder.safetensors")
+    autoencoder = read_tensors(run_dir / "autoencoder.safetensors")
     unet = None
     if (run_dir / "diffusion.safetensors").is_file():
-        unet = load_file(run_dir / "diffusion.safetensors")
+        unet = read_tensors(run_dir / "diffusion.safetensors")
         foreign = [
             f"{'.'.join(key)} {value}"
             for key, value in _OURS_ALONE.items()
@@ -250,7 +249,7 @@ def run_state_dict(
         unet: U-Net weights under our names; ``None`` for the first stage alone.
         keys: Names to return, in order; all if empty.
     """
-    rest = load_file(run_dir / _REST_FILE) if (run_dir / _REST_FILE).is_file() else {}
+    rest = read_tensors(run_dir / _REST_FILE) if (run_dir / _REST_FILE).is_file() else {}
     if unet is not None:
         # A first stage that was imported alone has its losses under bare names.
         rest = {
