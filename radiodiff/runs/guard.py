@@ -153,6 +153,6 @@ def _check_same_run(config: Config, run_dir: Path, free: Collection[str]) -> Non
     if changed:
         shown = "; ".join(changed[:4]) + (f"; and {len(changed) - 4} more" * (len(changed) > 4))
         raise ConfigError(
-            f"{run_dir} holds a run with another configuration ({shown}): "
+            f"{run_dir} holds a run with another configuration ({shown}, by its {path.name}): "
             "choose another run folder or delete that one"
         )
