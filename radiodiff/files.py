@@ -107,15 +107,20 @@ def read_json(path: Path, shape: Mapping[str, type] | type = dict) -> Any:
         raise FileError(f"{path} is not valid JSON: {shorten(str(error), 200)}") from error
     kind = shape if isinstance(shape, type) else dict
     if not isinstance(content, kind):
-        raise FileError(f"{path} must hold a {kind.__name__}, got {shorten(content)}")
+        raise FileError(f"{path} must hold a {kind.__name__}, got {_shown(content)}")
     for key, expected in {} if isinstance(shape, type) else shape.items():
         if key not in content:
             raise FileError(f"{path} lacks {key!r}")
         if not _is_a(content[key], expected):
             raise FileError(
-                f"{path}: {key!r} must be {expected.__name__}, got {shorten(content[key])}"
+                f"{path}: {key!r} must be {expected.__name__}, got {_shown(content[key])}"
             )
     return content
+
+
+def _shown(value: object) -> str:
+    """Return a value of JSON for a message, text in quotes."""
+    return shorten(repr(value) if isinstance(value, str) else value)
 
 
 def _is_a(value: object, kind: type) -> bool:

@@ -260,7 +260,7 @@ def test_text_is_utf_8_whatever_the_locale(tmp_path, mark):
         ('{"scale": -Infinity}', "holds -Infinity"),
         ('{"scale": 1e999}', "must be float, got inf"),
         ('{"scale": true}', "must be float, got True"),
-        ('{"scale": "1"}', "must be float, got 1"),
+        ('{"scale": "1"}', "must be float, got '1'"),
         ('{"scale": 1' + "0" * 400 + "}", r"must be float, got 10+\.\.\. \(401 characters\)"),
         ('{"scale": ' + "1" * 5000 + "}", "is not valid JSON: Exceeds the limit"),
     ],

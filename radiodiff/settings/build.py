@@ -151,7 +151,8 @@ def _build(kind: type, values: Any, path: str, whole: type) -> Any:
     try:
         return kind(**built)
     except (TypeError, ValueError) as error:  # a number is out of range, or the sizes do not agree
-        raise ConfigError(f"{path or 'the file'}: {shorten(str(error), 300)}") from error
+        where = f"{path}: " if path else ""
+        raise ConfigError(f"{where}{shorten(str(error), 300)}") from error
 
 
 def _convert(hint: Any, value: Any, path: str, whole: type) -> Any:

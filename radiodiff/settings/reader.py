@@ -142,7 +142,9 @@ def is_null(text: str) -> bool:
 
 def shown(value: Any) -> str:
     """Return what came, for a message."""
-    return shorten(repr(resolve(value)))
+    read = resolve(value)
+    is_long = isinstance(value, Scalar) and isinstance(read, float)  # an integer of 20 digits, too
+    return shorten(str(value) if is_long else repr(read))
 
 
 class _RefusedError(Exception):

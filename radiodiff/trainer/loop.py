@@ -218,7 +218,7 @@ class _Loop:
             self._log("resumed from %s", checkpoint)
             if state.get("processes", self.processes) != self.processes:
                 self._log(
-                    "on %d processes instead of %d, with the same %d maps a step",
+                    "processes: %d instead of %d, with the same %d maps a step",
                     self.processes,
                     state["processes"],
                     self.maps_per_step,

@@ -109,7 +109,7 @@ def fingerprint(folder: Path, *, skip: Sequence[str] = VOLATILE_FILES) -> dict[s
         if ASIDE in path.as_posix():
             continue
         if path.is_file() and not any(fnmatch.fnmatch(path.name, pattern) for pattern in skip):
-            content = _without_volatile(path)
+            content = _without_volatile(path, skip)
             name = path.relative_to(folder).as_posix()
             found[name] = hashlib.sha256(content).hexdigest()
     return found
@@ -123,7 +123,7 @@ def differences(found: dict[str, str], wanted: dict[str, str]) -> tuple[list[str
     )
 
 
-def _without_volatile(path: Path) -> bytes:
+def _without_volatile(path: Path, skip: Sequence[str]) -> bytes:
     """Return a file's content; of JSON, without the fields of times and dates."""
     content = path.read_bytes()
     if path.name == DIGESTS:
@@ -133,7 +133,7 @@ def _without_volatile(path: Path) -> bytes:
         return content
     try:
         texts = content.decode().splitlines() if path.suffix == ".jsonl" else [content.decode()]
-        values = [_stable(json.loads(text)) for text in texts]
+        values = [_stable(json.loads(text), skip) for text in texts]
     except ValueError:
         return content
     if path.name in HOLDERS and values and isinstance(values[0], dict):
@@ -144,9 +144,9 @@ def _without_volatile(path: Path) -> bytes:
     return json.dumps(values).encode()
 
 
-def _stable(value: Any) -> Any:
-    """Return a value of JSON without what may differ."""
+def _stable(value: Any, skip: Sequence[str]) -> Any:
+    """Return a value of JSON without what may differ, digests of files in ``skip`` among it."""
     if isinstance(value, dict):
-        unequal = (*VOLATILE_FIELDS, *HOLDERS)
-        return {key: _stable(item) for key, item in value.items() if key not in unequal}
-    return [_stable(item) for item in value] if isinstance(value, list) else value
+        unequal = (*VOLATILE_FIELDS, *HOLDERS, *skip)
+        return {key: _stable(item, skip) for key, item in value.items() if key not in unequal}
+    return [_stable(item, skip) for item in value] if isinstance(value, list) else value
