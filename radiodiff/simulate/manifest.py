@@ -68,7 +68,7 @@ def read_manifest(root: Path) -> dict[str, Any] | None:
         return None
     for key in ("generator", "parameters", "constants", "origin"):
         if not isinstance(manifest.setdefault(key, {}), dict):
-            raise FileError(f"{path}: {key} must be a section of keys")
+            raise FileError(f"{path} must give {key} as a section of keys")
     reason = _fault_of_parameters(manifest["parameters"])
     if reason is None:
         silent = manifest["parameters"].get("cell_size_m") is None
