@@ -140,14 +140,15 @@ def write_atomically(
 
     The folder is made if need be. The content goes to a hidden file beside the target, which then
     takes its name; each call has one of its own, so that writers do not meet. It is removed when
-    writing fails; one that a killed process left is told by `is_temporary`.
+    writing fails; one that a killed process left is told by `is_temporary`. What is called gets a
+    hidden folder, for libraries that put files of their own beside the one they write.
 
     The file may be read by whom the umask allows, whatever the library that writes it thinks.
 
     Args:
         path: File to write or to replace.
         content: Text (stored as UTF-8), bytes, or what is called as ``content(temporary)`` and
-            writes that file; the name ends in ``.tmp``, so say which format it is to have.
+            writes that file, which has the target's name.
         use_fsync: Put the content on disk before the file takes its name, so that it outlives
             a loss of power. Not for thousands of small files that can be made again.
 
@@ -155,10 +156,11 @@ def write_atomically(
         OSError: If the file cannot be written; names it.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = hidden / path.name if callable(content) else hidden
     try:
         with naming_what_failed(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.parent.mkdir(parents=True, exist_ok=True)
             temporary.touch(exist_ok=False)
             mode = temporary.stat().st_mode  # as the umask has it
             if callable(content):
@@ -169,10 +171,9 @@ def write_atomically(
             if use_fsync:
                 _fsync(temporary)
             temporary.replace(path)
-    except BaseException:
+    finally:
         with contextlib.suppress(OSError):  # the first error is the one to tell
-            temporary.unlink(missing_ok=True)
-        raise
+            _remove(hidden)
 
 
 @contextlib.contextmanager
@@ -256,7 +257,7 @@ def _digest_of(values: Mapping[str, Any]) -> str:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file is one that `write_atomically` has not finished."""
+    """Whether a file or a folder is one that `write_atomically` has not finished."""
     return re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", path.name, re.DOTALL) is not None
 
 
@@ -267,8 +268,16 @@ def remove_temporaries(folder: Path, *, below: bool = True) -> None:
         folder: Where to look.
         below: Look in the folders below it, too.
     """
-    for path in filter(is_temporary, Path(folder).glob("**/*" if below else "*")):
-        path.unlink()
+    for path in [*filter(is_temporary, Path(folder).glob("**/*" if below else "*"))]:
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder with what is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def rename_folder(temporary: Path, path: Path, *, replace: bool = False) -> None:

@@ -119,6 +119,7 @@ def test_killed_writer_leaves_the_old_file_and_what_readers_pass_over(tmp_path):
         "from radiodiff.files import write_atomically\n"
         "def write(temporary):\n"
         "    temporary.write_bytes(b'half')\n"
+        "    temporary.with_name('.tmpAbCdEf').write_bytes(b'as safetensors does')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "write_atomically(Path(sys.argv[1]), write)\n"
     )
