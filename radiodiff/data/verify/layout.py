@@ -97,12 +97,6 @@ def count_files(data: DatasetFolder) -> dict[str, dict[str, int | None]]:
     return counts
 
 
-def _is_misnamed(name: str, suffix: str, parts: int) -> bool:
-    """Whether a file is one of a dataset by its suffix, and not by its name."""
-    has_suffix = name.lower().endswith(suffix)
-    return has_suffix and not (name.endswith(suffix) and len(parse_name(name)) == parts)
-
-
 def compare_splits(data: DatasetFolder) -> dict[str, dict[str, Any]]:
     """Return size, maps at hand and shared maps of every split that the dataset can have."""
     if not data.expected:
