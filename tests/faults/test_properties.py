@@ -115,26 +115,26 @@ def test_any_index_of_a_pack(tmp_path, index):
 # YAML and overrides
 
 
-@quick
-@given(contents)
-def test_any_yaml_as_configuration(tmp_path, content):
-    path = write(tmp_path, "a.yaml", yaml.safe_dump(content, allow_unicode=True))
+def is_read_or_refused_in_one_line(folder, text):
+    """As our own configuration, and as the public code's."""
+    path = write(folder, "a.yaml", text)
     for reader in (load_config, lambda p: read_reference_config(p, data_root="data")):
         try:
             reader(path)
         except ValueError as error:
             in_one_line(error)
+
+
+@quick
+@given(contents)
+def test_any_yaml_as_configuration(tmp_path, content):
+    is_read_or_refused_in_one_line(tmp_path, yaml.safe_dump(content, allow_unicode=True))
 
 
 @quick
 @given(st.text(max_size=60))
 def test_any_text_as_configuration(tmp_path, text):
-    path = write(tmp_path, "a.yaml", text)
-    for reader in (load_config, lambda p: read_reference_config(p, data_root="data")):
-        try:
-            reader(path)
-        except ValueError as error:
-            in_one_line(error)
+    is_read_or_refused_in_one_line(tmp_path, text)
 
 
 @quick
