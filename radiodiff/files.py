@@ -195,8 +195,6 @@ def naming_what_failed(path: Path) -> Iterator[None]:
                 f"{os.strerror(error.errno)}; free space and start the same command again",
                 str(path),
             ) from error
-        if error.filename is not None:
-            raise
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     except (RuntimeError, SafetensorError) as error:
         raise OSError(f"{path} cannot be written: {shorten(str(error), 120)}") from error

@@ -264,9 +264,6 @@ def write(path: Path, content: bytes) -> None:
     """Write one of the many files; after a crash the same call makes them again.
 
     Raises:
-        OSError: If it cannot be written; names the file, which the system's error may not.
+        OSError: If it cannot be written; names it.
     """
-    try:
-        write_atomically(path, content, use_fsync=False)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    write_atomically(path, content, use_fsync=False)
