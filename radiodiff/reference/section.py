@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from radiodiff.files import shorten, user_path
-from radiodiff.settings import Scalar, is_number, parse_yaml, read_scalar, resolve
+from radiodiff.files import user_path
+from radiodiff.settings import Scalar, is_number, parse_yaml, read_scalar, resolve, shown
 
 __all__ = ["ELSEWHERE", "IGNORED", "NO_LOSS", "UNKNOWN", "Section"]
 
@@ -15,10 +15,6 @@ NO_LOSS = "without effect here, where weights are read and no loss is computed"
 UNKNOWN = "not known to the public code"
 
 
-def _shown(value: Any) -> str:
-    return shorten(repr(resolve(value)))
-
-
 class Section:
     """A mapping of the file that remembers which keys were asked for."""
 
@@ -26,9 +22,7 @@ class Section:
         if isinstance(values, Scalar):  # a whole section as an override
             values = parse_yaml(values, path)
         if not isinstance(values, Mapping):
-            raise ValueError(
-                f"{path or 'the file'} must be a section of keys, got {_shown(values)}"
-            )
+            raise ValueError(f"{path or 'the file'} must be a section of keys, got {shown(values)}")
         self.values, self.path = values, path
         self.used: set[str] = set()
         self.unused: dict[str, str] = {}
@@ -61,14 +55,14 @@ class Section:
         """Return two integers, rows and columns."""
         value = self.get(key, default)
         if len(value) != 2 or not all(type(side) is int for side in value):
-            raise ValueError(f"{self._full(key)} must be two integers, got {_shown(value)}")
+            raise ValueError(f"{self._full(key)} must be two integers, got {shown(value)}")
         return value[0], value[1]
 
     def integers(self, key: str, default: list[int] | None = None) -> tuple[int, ...]:
         """Return a list of integers; without a default it must be there."""
         value = self.need(key, list) if default is None else self.get(key, default)
         if not all(type(entry) is int for entry in value):
-            raise ValueError(f"{self._full(key)} must be integers, got {_shown(value)}")
+            raise ValueError(f"{self._full(key)} must be integers, got {shown(value)}")
         return tuple(value)
 
     def pairs(self, key: str, default: list[list[int]]) -> tuple[tuple[int, int], ...]:
@@ -87,13 +81,13 @@ class Section:
             value = float(value)
         if isinstance(value, kind) and not (is_bool and kind in (int, float)):
             return value
-        raise ValueError(f"{self._full(key)} must be {kind.__name__}, got {_shown(value)}")
+        raise ValueError(f"{self._full(key)} must be {kind.__name__}, got {shown(value)}")
 
     def expect(self, key: str, only: Any, why: str) -> None:
         """Refuse another value than the one that is supported; absent is fine."""
         value = self.optional(key, object)
         if value is not None and value != only:
-            raise ValueError(f"{self._full(key)} must be {only!r}: {why}; got {_shown(value)}")
+            raise ValueError(f"{self._full(key)} must be {only!r}: {why}; got {shown(value)}")
 
     def section(self, key: str, *, required: bool = True) -> "Section":
         """Return a nested section."""

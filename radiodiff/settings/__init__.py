@@ -22,6 +22,7 @@ from radiodiff.settings.reader import (
     read_scalar,
     read_yaml,
     resolve,
+    shown,
 )
 
 __all__ = [
@@ -40,5 +41,6 @@ __all__ = [
     "rename_key",
     "rename_keys",
     "resolve",
+    "shown",
     "split_overrides",
 ]

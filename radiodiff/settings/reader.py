@@ -16,7 +16,7 @@ import yaml
 
 from radiodiff.files import read_text, shorten
 
-__all__ = ["ConfigError", "Scalar", "parse_yaml", "read_scalar", "read_yaml", "resolve"]
+__all__ = ["ConfigError", "Scalar", "parse_yaml", "read_scalar", "read_yaml", "resolve", "shown"]
 
 #: Longest YAML file [bytes], deepest nesting, and most values, those of aliases counted each time.
 MAX_BYTES, MAX_DEPTH, MAX_VALUES = 1 << 18, 32, 20_000
