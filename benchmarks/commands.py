@@ -31,7 +31,6 @@ COMMANDS = {
     "small": ".venv/bin/radiodiff train --config small",
     "steps": ".venv/bin/python -m experiments.sweep_steps",
 }
-WHAT = "commands that the page names, in a fresh clone"
 #: Row that the others are compared with.
 PEER = "setup"
 

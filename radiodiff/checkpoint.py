@@ -289,7 +289,9 @@ def read_tensors(path: Path) -> dict[str, Any]:
             f"could run code ({reason}). Save its state dict alone: torch.save(model.state_dict())"
         ) from error
     except Exception as error:  # what is no pickle at all fails in any way
-        raise ValueError(f"{path} is not a PyTorch file: {error!r}") from error
+        # Not its repr, in which a UnicodeDecodeError shows all the bytes.
+        reason = f"{type(error).__name__}: {shorten(str(error))}"
+        raise ValueError(f"{path} is not a PyTorch file: {reason}") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path} must hold a dictionary, got {type(state).__name__}")
     return state

@@ -109,12 +109,19 @@ def test_the_yaml_file_of_the_other_stage_is_told(tmp_path):
         split_weights(first, run.config.autoencoder, run.config.network)
 
 
-@pytest.mark.parametrize("text", [b"hello", b"\x80\x04", b"a: 1", b"", b"(", b"PK\x03\x04"])
+NO_UTF8 = b"\x80\x02X" + (600).to_bytes(4, "little") + b"\xb3" * 600 + b"."
+
+
+@pytest.mark.parametrize(
+    "text", [b"hello", b"\x80\x04", b"a: 1", b"", b"(", b"PK\x03\x04", NO_UTF8]
+)
 def test_what_is_no_weights_file_is_one_line(tmp_path, text, capsys):
     (tmp_path / "text.pt").write_bytes(text)
     words = ["import", str(tmp_path / "text.pt"), "--config", str(FILES / "radio_train.yaml")]
     assert main(["reference", *words, "--out", str(tmp_path / "run")]) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("radiodiff: error: ")
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("radiodiff: error: ")
+    assert len(line) < 500
 
 
 def test_damaged_and_missing_files(tmp_path):
