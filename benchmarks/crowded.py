@@ -7,8 +7,9 @@ would. Training is ``radiodiff train`` of a configuration, asked for the steps o
 with ``--papermill`` the chapter *train* runs too, from its start to its end. Both are measured
 alone and beside the neighbour in turns. Needs a machine that is quiet otherwise.
 
-``--checkout`` measures another checkout, such as one of an earlier commit; ``--environment`` says
-how threads wait, or how many there are. Nothing that the caller's environment says of it counts.
+``--checkout`` measures another checkout, such as one of an earlier commit, whose rows join those
+of the file; ``--environment`` says how threads wait, or how many there are. Nothing that the
+caller's environment says of it counts.
 """
 
 import json
@@ -30,6 +31,7 @@ from benchmarks.common import (
     median_and_spread,
     provenance,
     publish,
+    read_report,
 )
 from radiodiff.files import project_root
 
@@ -66,18 +68,23 @@ def main() -> None:
         jobs = {"step": (time_of_step, "time of a training step")}
         if options.papermill:
             jobs["papermill"] = (time_of_chapter, "time of the chapter train, papermill and all")
-        rows = []
+        earlier = options.out is not None and options.out.is_file()
+        rows = {row.name: row for row in read_report(options.out)[1]} if earlier else {}
         for name, (job, what) in jobs.items():
+            if options.checkout is not None:
+                name = f"{name}, commit {made['commit'][:7]}"
             call = {"checkout": checkout, "folder": Path(folder), "environment": environment}
             call |= {"config": options.config, "steps": options.steps}
             alone, beside = take_turns(lambda: job(**call), options.repeats)  # noqa: B023
             ours, spread = median_and_spread(beside, 4)
             peer, _ = median_and_spread(alone, 4)
-            rows.append(Row(name, what, "s", ours, peer, "alone on the machine", spread))
-    parameters = {"config": options.config, "steps": options.steps, "repeats": options.repeats}
-    parameters |= {"neighbours": 1, "threads_of_neighbour": cores(), "environment": variables}
+            details = {"repeats": options.repeats, "environment": variables}
+            peer_name = "alone on the machine"
+            rows[name] = Row(name, what, "s", ours, peer, peer_name, spread, details, made)
+    parameters = {"config": options.config, "steps": options.steps}
+    parameters |= {"neighbours": 1, "threads_of_neighbour": cores()}
     what = "training beside one busy process, against training alone"
-    publish(make_report("crowded", what, rows, made=made, parameters=parameters), options.out)
+    publish(make_report("crowded", what, list(rows.values()), parameters=parameters), options.out)
 
 
 def clean_environment() -> dict[str, str]:
