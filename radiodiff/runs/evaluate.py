@@ -232,7 +232,7 @@ def _describe(training: RadioMapSeer, held_out: RadioMapSeer) -> dict[str, Any]:
     described = read_manifest(training.root) or {}
     cities = {row["id"]: row["city"] for row in described.pop("maps", [])}
     return {
-        "source": "simulated" if "generator" in described else "RadioMapSeer",
+        "source": "simulated" if described.get("generator") else "RadioMapSeer",
         **described,
         **{
             dataset.split: {

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -34,6 +35,19 @@ def test_a_split_that_leaks_is_not_scored_unless_told(tiny, tmp_path, splits, sh
     stored = json.loads((tmp_path / "results/metrics.json").read_text(encoding="utf-8"))
     assert stored["leak"] == result["leak"]
     assert shared in stored["leak"].values()
+
+
+@pytest.mark.parametrize(
+    ("generator", "source"), [({}, "RadioMapSeer"), ({"name": "a"}, "simulated")]
+)
+def test_only_a_folder_that_names_its_generator_is_simulated(tiny, tmp_path, generator, source):
+    """A folder of one's own may hold a dataset.json that says its cell size alone."""
+    manifest = Path(tiny.data.root, "dataset.json")
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    content |= {"generator": generator} if generator else {}
+    manifest.write_text(json.dumps(content), encoding="utf-8")
+    result = evaluate_run(train_run(tiny, tmp_path / "run"), tmp_path / "results")
+    assert result["data"]["source"] == source
 
 
 def test_maps_that_are_not_judged_leak_nothing(tiny, tmp_path):
