@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.common import Row, commit_of, cores, make_report, publish, read_report
+from benchmarks.common import Row, commit_of, cores, earlier_rows, make_report, publish
 from radiodiff.files import project_path, project_root, write_atomically
 
 #: Name of a row to the command in a clone; the order is that of the table.
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=project_path("results/benchmarks"))
     options = parser.parse_args()
     path = options.out / "commands.json"
-    rows = {row.name: row for row in read_report(path)[1]} if path.is_file() else {}
+    rows = earlier_rows(path)
     with tempfile.TemporaryDirectory() as folder:
         clone = options.clone
         if clone is None:

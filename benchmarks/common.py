@@ -31,6 +31,7 @@ __all__ = [
     "Row",
     "commit_of",
     "cores",
+    "earlier_rows",
     "make_parser",
     "make_report",
     "median_and_spread",
@@ -194,6 +195,13 @@ def publish(report: Mapping[str, Any], out: Path | None) -> None:
         print(text, end="")
     else:
         write_atomically(out, text)
+
+
+def earlier_rows(path: Path | None) -> dict[str, Row]:
+    """Return the rows of a report by name, for rows measured apart; none where there is no file."""
+    if path is None or not path.is_file():
+        return {}
+    return {row.name: row for row in read_report(path.resolve())[1]}
 
 
 def read_report(path: Path) -> tuple[dict[str, Any], list[Row]]:

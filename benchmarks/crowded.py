@@ -26,12 +26,12 @@ from benchmarks.common import (
     Row,
     commit_of,
     cores,
+    earlier_rows,
     make_parser,
     make_report,
     median_and_spread,
     provenance,
     publish,
-    read_report,
 )
 from radiodiff.files import project_root
 
@@ -64,12 +64,14 @@ def main() -> None:
         made["commit"] = commit_of(checkout)
     variables = dict(item.split("=", 1) for item in options.environment)
     environment = clean_environment() | {"PYTHONPATH": str(checkout.resolve())} | variables
+    # In each row, since those of the file may have been measured with others.
+    details = {"config": options.config, "steps": options.steps, "repeats": options.repeats}
+    details |= {"neighbours": 1, "threads_of_neighbour": cores(), "environment": variables}
     with tempfile.TemporaryDirectory() as folder:
         jobs = {"step": (time_of_step, "time of a training step")}
         if options.papermill:
             jobs["papermill"] = (time_of_chapter, "time of the chapter train, papermill and all")
-        earlier = options.out is not None and options.out.is_file()
-        rows = {row.name: row for row in read_report(options.out)[1]} if earlier else {}
+        rows = earlier_rows(options.out)
         for name, (job, what) in jobs.items():
             if options.checkout is not None:
                 name = f"{name}, commit {made['commit'][:7]}"
@@ -78,13 +80,10 @@ def main() -> None:
             alone, beside = take_turns(lambda: job(**call), options.repeats)  # noqa: B023
             ours, spread = median_and_spread(beside, 4)
             peer, _ = median_and_spread(alone, 4)
-            details = {"repeats": options.repeats, "environment": variables}
             peer_name = "alone on the machine"
             rows[name] = Row(name, what, "s", ours, peer, peer_name, spread, details, made)
-    parameters = {"config": options.config, "steps": options.steps}
-    parameters |= {"neighbours": 1, "threads_of_neighbour": cores()}
     what = "training beside one busy process, against training alone"
-    publish(make_report("crowded", what, list(rows.values()), parameters=parameters), options.out)
+    publish(make_report("crowded", what, list(rows.values())), options.out)
 
 
 def clean_environment() -> dict[str, str]:

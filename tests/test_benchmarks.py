@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+from pathlib import Path
 from subprocess import CalledProcessError
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from benchmarks import commands, crowded, data, digests, simulate, sionna_crosscheck, start
 from benchmarks.common import (
     Row,
+    earlier_rows,
     make_report,
     median_and_spread,
     provenance,
@@ -46,6 +48,15 @@ def test_report_is_read_as_it_was_written(tmp_path):
     assert read_report(tmp_path / "b.json") == (report, [ROW, alone])
     assert [row["ratio"] for row in report["rows"]] == [1.5, None]
     assert {"commit", "date", "versions", "machine"} == report["made_by"].keys()
+
+
+def test_rows_measured_apart_join_those_of_the_file(tmp_path, monkeypatch):
+    """From the folder of the call, as a report is written."""
+    monkeypatch.chdir(tmp_path)
+    for path in (None, Path("b.json")):
+        assert earlier_rows(path) == {}
+    publish(make_report("b", "words", [ROW], made=provenance("numpy")), Path("b.json"))
+    assert earlier_rows(Path("b.json")) == {ROW.name: ROW}
 
 
 def test_report_goes_to_standard_output_without_a_file(capsys):
