@@ -112,6 +112,10 @@ class TrainingConfig:
     """Steps between sample grids; 0 for none."""
     sample_before: bool = False
     """Write a sample grid before the first step too."""
+    validate_every: int = 0
+    """Steps between errors on maps of the validation cities, told in the log; 0 for none."""
+    validate_maps: int = 32
+    """Maps that such an error is measured on, spread evenly over the validation cities."""
     checkpoint_every: int = 1000
     """Steps between checkpoints."""
     keep_checkpoints: int = 2
@@ -128,8 +132,9 @@ class TrainingConfig:
                 above it.
         """
         counts = ("max_steps", "batch_size", "accumulation", "ema_every", "log_every")
-        check_numbers(self, *counts, "checkpoint_every", "keep_checkpoints", least=1)
-        check_numbers(self, "warmup_steps", "ema_start", "sample_every", least=0)
+        counts += ("checkpoint_every", "keep_checkpoints", "validate_maps")
+        check_numbers(self, *counts, least=1)
+        check_numbers(self, "warmup_steps", "ema_start", "sample_every", "validate_every", least=0)
         check_numbers(self, "learning_rate", "min_learning_rate", "weight_decay", least=0)
         check_numbers(self, "decay_power", least=0)
         check_numbers(self, "clip_norm", above=0)
@@ -228,13 +233,23 @@ class Config:
                 )
         self._check_sizes()
         self._check_residual()
-        looks_for_it = self.network.encoder == "conv" and self.network.conv.transmitter_features
-        channels = self.channels
-        if looks_for_it and "transmitter" in channels and channels[1] != "transmitter":
+        stages = ("autoencoder_training", "training")
+        asked = [name for name in stages if getattr(self, name).validate_every]
+        if asked and not self.data.has_decibels:
             raise ConfigError(
-                "network.conv.transmitter_features looks for the transmitter in the second channel "
-                f"of the condition, which is {channels[1]}: list it there, or set "
-                "network.conv.transmitter_features: false"
+                f"{asked[0]}.validate_every asks for an error in dB, but maps of source "
+                f"{self.data.source} have no scale in dB: set it to 0"
+            )
+        if self.network.kind == "plain" and self.encoder_weights_file:
+            raise ConfigError(
+                "encoder_weights_file has no meaning for network.kind plain, which has no "
+                "condition encoder: leave it out"
+            )
+        key, channels = self.network.looks_for_transmitter, self.channels
+        if key and "transmitter" in channels and channels[1] != "transmitter":
+            raise ConfigError(
+                f"network.{key} looks for the transmitter in the second channel of the condition, "
+                f"which is {channels[1]}: list it there, or set network.{key}: false"
             )
 
     def _check_sizes(self) -> None:

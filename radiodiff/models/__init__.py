@@ -32,8 +32,9 @@ from radiodiff.models.compression import (
 )
 from radiodiff.models.condition import ConvEncoder, ConvEncoderConfig
 from radiodiff.models.discriminator import PatchDiscriminator
+from radiodiff.models.plain_unet import PlainUNet, PlainUNetConfig
 from radiodiff.models.swin import SwinConfig, SwinEncoder
-from radiodiff.models.unet import UNet, UNetConfig
+from radiodiff.models.unet import UNet, UNetConfig, make_network
 from radiodiff.models.vgg import VGG16Features
 
 __all__ = [
@@ -50,6 +51,8 @@ __all__ = [
     "FourierFilter",
     "LinearAttention",
     "PatchDiscriminator",
+    "PlainUNet",
+    "PlainUNetConfig",
     "RelationAttention",
     "RelationBlock",
     "StageCosts",
@@ -66,6 +69,7 @@ __all__ = [
     "compress",
     "filter_response",
     "format_costs",
+    "make_network",
     "parameter_count",
     "relation_attention",
     "stage_costs",

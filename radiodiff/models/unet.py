@@ -18,10 +18,11 @@ from radiodiff.models.attention import Attention, LinearAttention, RelationBlock
 from radiodiff.models.backbones import BACKBONE_CHANNELS, BACKBONE_INPUTS, BackboneEncoder
 from radiodiff.models.blocks import NORM_GROUPS, FourierFilter, ResidualBlock, TimeEmbedding
 from radiodiff.models.condition import ConvEncoder, ConvEncoderConfig
+from radiodiff.models.plain_unet import PlainUNet, PlainUNetConfig
 from radiodiff.models.swin import SwinConfig, SwinEncoder, check_condition
 from radiodiff.ranges import MAX_SIDE, check_numbers
 
-__all__ = ["UNet", "UNetConfig"]
+__all__ = ["UNet", "UNetConfig", "make_network"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ class UNetConfig:
     the two changes the number of parameters.
     """
 
+    kind: Literal["radiodiff", "plain"] = "radiodiff"
+    """``radiodiff``, the network of the paper; or ``plain``, one without condition encoder and
+    attention, whose size is in section ``plain``: of the other keys it heeds ``latent_channels``,
+    ``fourier_scale``, ``heads`` and ``times``."""
+    plain: PlainUNetConfig = field(default_factory=PlainUNetConfig)
+    """Size of the network if ``kind`` is ``plain``."""
     latent_channels: int = 3
     """Channels of the latent."""
     width: int = 128
@@ -92,6 +99,7 @@ class UNetConfig:
                 range, heads are missing or not told apart, or a switch has an unknown value.
         """
         switches = {
+            "kind": ("radiodiff", "plain"),
             "encoder": ("swin", "conv", *BACKBONE_CHANNELS),
             "fourier_filter": ("off", "fixed", "size_free"),
             "relation_norm": ("batch", "group"),
@@ -131,6 +139,8 @@ class UNetConfig:
     @property
     def condition_inputs(self) -> int:
         """Channels of the condition."""
+        if self.kind == "plain":
+            return self.plain.in_channels
         return self.condition_mix_inputs or self.encoder_inputs
 
     @property
@@ -148,7 +158,36 @@ class UNetConfig:
     @property
     def min_latent_side(self) -> int:
         """Shortest side of a latent that survives all halvings [cells]."""
-        return 2 ** (len(self.multipliers) - 1)
+        return 2 ** (len(self.plain.widths if self.kind == "plain" else self.multipliers) - 1)
+
+    @property
+    def input_key(self) -> str:
+        """The key of this section that says how many channels of the condition there are."""
+        if self.kind == "plain":
+            return "plain.in_channels"
+        own = self.encoder in ("swin", "conv") and not self.condition_mix_inputs
+        return f"{self.encoder}.in_channels" if own else "condition_mix_inputs"
+
+    @property
+    def looks_for_transmitter(self) -> str | None:
+        """The key that makes the network look for the transmitter in the second channel, if set."""
+        if self.kind == "plain":
+            return "plain.transmitter_features" if self.plain.transmitter_features else None
+        is_set = self.encoder == "conv" and self.conv.transmitter_features
+        return "conv.transmitter_features" if is_set else None
+
+
+def make_network(config: UNetConfig) -> "UNet | PlainUNet":
+    """Return the network that a configuration names, with random weights."""
+    if config.kind == "radiodiff":
+        return UNet(config)
+    return PlainUNet(
+        config.plain,
+        latent_channels=config.latent_channels,
+        heads=len(config.heads),
+        times=config.times,
+        fourier_scale=config.fourier_scale,
+    )
 
 
 class UNet(nn.Module):

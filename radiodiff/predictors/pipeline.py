@@ -12,7 +12,7 @@ from radiodiff.checkpoint import load_weights
 from radiodiff.conditions import CHANNELS, make_condition, network_range, pick_channels
 from radiodiff.config import Config, load_config
 from radiodiff.files import project_path
-from radiodiff.models import AutoencoderKL, UNet
+from radiodiff.models import AutoencoderKL, PlainUNet, UNet, make_network
 from radiodiff.predictors.familiar import SceneStatistics
 from radiodiff.predictors.space import Space, read_scale
 from radiodiff.processes import Generators, Network
@@ -48,7 +48,7 @@ class RadioDiffPipeline:
     def __init__(
         self,
         autoencoder: AutoencoderKL | None,
-        network: UNet,
+        network: UNet | PlainUNet,
         scale: float,
         config: Config,
         *,
@@ -84,7 +84,7 @@ class RadioDiffPipeline:
             raise FileNotFoundError(f"{run_dir} is not a run folder: it has no config.yaml")
         config = load_config(run_dir / "config.yaml")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        autoencoder, network = None, UNet(config.network)
+        autoencoder, network = None, make_network(config.network)
         if config.process.space == "latent":
             autoencoder = AutoencoderKL(config.autoencoder)
             load_weights(autoencoder, run_dir / "autoencoder.safetensors")
@@ -297,7 +297,7 @@ def mean_run(
     return mean
 
 
-def conditioned(network: UNet, condition: Tensor) -> Network:
+def conditioned(network: UNet | PlainUNet, condition: Tensor) -> Network:
     """Return a network as a function of latents and times alone, its condition encoded once."""
     features = network.encode_condition(condition)
 

@@ -101,8 +101,7 @@ def check_run(
 def _check_condition(config: Config) -> None:
     """Refuse data whose condition the network cannot take, before hours of a first stage."""
     if not config.condition_fits:
-        given, encoder = config.channels, config.network.encoder
-        key = f"{encoder}.in_channels" if encoder in ("swin", "conv") else "condition_mix_inputs"
+        given, key = config.channels, config.network.input_key
         raise ConfigError(
             f"the data give {len(given)} condition channels ({', '.join(given)}), the network "
             f"takes {config.network.condition_inputs}: set network.{key}={len(given)}, or change "

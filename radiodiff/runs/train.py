@@ -18,12 +18,13 @@ from radiodiff.data import EightSymmetries, RadioMapSeer
 from radiodiff.data.open import make_dataset
 from radiodiff.data.options import MapDataset
 from radiodiff.files import project_path, remove_temporaries, write_record
-from radiodiff.models import AutoencoderKL, UNet, parameter_count
+from radiodiff.models import AutoencoderKL, make_network, parameter_count
 from radiodiff.predictors.familiar import SceneStatistics
 from radiodiff.predictors.pipeline import RadioDiffPipeline, mean_run
 from radiodiff.predictors.space import Space, read_scale, write_scale
 from radiodiff.runs.guard import STAGES, Stage, check_run, last_checkpoint
 from radiodiff.runs.sessions import record_session
+from radiodiff.runs.validation import make_validation
 from radiodiff.tasks import AutoencoderTask, GenerativeTask, measure_scale
 from radiodiff.trainer import OnCheckpoint, train
 from radiodiff.workers import only_writer, process_state
@@ -93,7 +94,9 @@ def _train_stages(
 ) -> None:
     """Train what is not trained yet, in a folder that is held."""
     mean = mean_run(config, device=process_state().device) if "diffusion" in stages else None
-    dataset = _open_training_maps(config, run_dir, stages[-1], mean)
+    # Of the network, and of the run whose maps the process adds to.
+    channels = Space(config, None, 1.0, mean).channels if mean is not None else None
+    dataset = _open_training_maps(config, run_dir, stages[-1], channels)
     learn = partial(
         train,
         dataset=EightSymmetries(dataset) if config.data.augment else dataset,
@@ -107,24 +110,25 @@ def _train_stages(
     is_over = config.process.space == "map" or (run_dir / "latents.json").is_file()
     first = config.autoencoder_training
     if "autoencoder" in stages and not is_over:
-        learn(_seeded(config.seed, AutoencoderTask, config), config=first)
+        validate = make_validation(config, first, channels)
+        learn(_seeded(config.seed, AutoencoderTask, config), config=first, validate=validate)
     elif process_state().is_main_process:  # a process that was killed may have left one too many
         drop_checkpoints(run_dir / "autoencoder/checkpoints", keep=first.keep_checkpoints)
     if "diffusion" in stages:
         task = _generative_task(config, run_dir, dataset, mean)
         if initial_network is not None:
             load_tensors(task.averaged, initial_network, "the initial network")
-        learn(task, config=config.training)
+        validate = make_validation(config, config.training, channels)
+        learn(task, config=config.training, validate=validate)
 
 
 def _open_training_maps(
-    config: Config, run_dir: Path, stage: Stage, mean: RadioDiffPipeline | None
+    config: Config, run_dir: Path, stage: Stage, channels: tuple[str, ...] | None
 ) -> MapDataset:
     """Open the training maps, and note configuration and session unless the stage is finished."""
     last = last_checkpoint(config, run_dir, stage)
     is_finished = newest_checkpoint(last.parent) == last
     began = time.monotonic()
-    channels = Space(config, None, 1.0, mean).channels if mean is not None else None
     dataset = make_dataset(config, "train", channels=channels)
     if process_state().is_main_process:
         remove_temporaries(run_dir)
@@ -161,7 +165,7 @@ def _generative_task(
 def _parameter_counts(config: Config) -> str:
     """Return the sizes of autoencoder, if there is one, and network and their sum, as text."""
     with torch.device("meta"):
-        counts = {"U-Net": parameter_count(UNet(config.network))}
+        counts = {"U-Net": parameter_count(make_network(config.network))}
         if config.process.space == "latent":
             autoencoder = AutoencoderKL(config.autoencoder)
             counts = {"autoencoder": parameter_count(autoencoder), **counts}

@@ -10,7 +10,13 @@ from radiodiff.checkpoint import load_tensors, read_tensors
 from radiodiff.config import Config
 from radiodiff.data import RadioMapSample
 from radiodiff.files import project_path
-from radiodiff.models import BACKBONE_CHANNELS, AutoencoderKL, UNet, backbone_state_dict
+from radiodiff.models import (
+    BACKBONE_CHANNELS,
+    AutoencoderKL,
+    UNet,
+    backbone_state_dict,
+    make_network,
+)
 from radiodiff.predictors.pipeline import RadioDiffPipeline, conditioned
 from radiodiff.predictors.space import Space
 from radiodiff.tasks.base import StepLoss
@@ -41,7 +47,7 @@ class GenerativeTask(nn.Module):
         mean: RadioDiffPipeline | None = None,
     ) -> None:
         super().__init__()
-        self.unet = UNet(config.network)  # this is its name in checkpoints
+        self.unet = make_network(config.network)  # this is its name in checkpoints
         if config.encoder_weights_file:
             load_encoder_weights(self.unet, project_path(config.encoder_weights_file))
         # Not as attributes of a module: what is not trained is in no checkpoint.

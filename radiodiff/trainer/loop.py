@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -47,12 +47,15 @@ from radiodiff.trainer.journal import Journal
 from radiodiff.trainer.schedule import Batches, learning_rate
 from radiodiff.workers import process_state
 
-__all__ = ["NonFiniteLossError", "OnCheckpoint", "train"]
+__all__ = ["NonFiniteLossError", "OnCheckpoint", "Validate", "train"]
 
 logger = logging.getLogger(__name__)
 
 #: Called as ``on_checkpoint(step, task, ema)``.
 OnCheckpoint = Callable[[int, Task, EMA], None]
+
+#: Called as ``validate(task, network)``; returns the error on maps that are not trained on [dB].
+Validate = Callable[[Task, nn.Module], float]
 
 #: Maps in a sample grid.
 GRID_MAPS = 8
@@ -83,6 +86,7 @@ def train(
     seed: int = 0,
     workers: int = 0,
     on_checkpoint: OnCheckpoint | None = None,
+    validate: Validate | None = None,
 ) -> Path:
     """Train a task, write its averaged weights and return their file.
 
@@ -102,6 +106,8 @@ def train(
         workers: Loader processes.
         on_checkpoint: Called in the main process before each checkpoint is written, so that a
             run that is killed in between calls it again.
+        validate: Called in the main process every ``config.validate_every`` steps and at the end,
+            with the network that is exported; what it returns is told in log and journal.
 
     A signal that asks to stop (Ctrl-C, SIGTERM, SIGHUP) is heard after the step: a checkpoint is
     written first. A second one stops at once.
@@ -138,7 +144,8 @@ def train(
     with torch.random.fork_rng(devices=devices):
         # For dropout; the caller's generator is given back unchanged.
         torch.random.manual_seed(_dropout_seed(seed, accelerator.process_index))
-        loop = _Loop(accelerator, task, dataset, config, folder, seed, workers, on_checkpoint)
+        loop = _Loop(accelerator, task, dataset, config, folder, seed, workers)
+        loop.on_checkpoint, loop.validate = on_checkpoint, validate
         with stop_requests() as loop.stop_request:
             return loop.run(
                 _checkpoint_to_resume(accelerator, folder / "checkpoints", config.keep_checkpoints)
@@ -180,11 +187,11 @@ class _Loop:
         folder: Path,
         seed: int,
         workers: int,
-        on_checkpoint: OnCheckpoint | None,
     ) -> None:
         self.accelerator, self.task, self.dataset, self.config = accelerator, task, dataset, config
         self.folder, self.seed, self.workers = folder, seed, workers
-        self.on_checkpoint = on_checkpoint
+        self.on_checkpoint: OnCheckpoint | None = None
+        self.validate: Validate | None = None
         self.is_main = accelerator.is_main_process
         for module in task.frozen:
             module.to(accelerator.device)
@@ -310,6 +317,9 @@ class _Loop:
                     self._tell(journal, terms, rate, pace)
                 if self.config.sample_every and (self.step % self.config.sample_every == 0 or last):
                     self._show_samples(journal)
+                every = self.config.validate_every
+                if every and (self.step % every == 0 or last):
+                    self._validate(journal)
                 if self.step % self.config.checkpoint_every == 0 or last:
                     self._save()
                 if (number := self._asked_to_stop()) and not last:
@@ -491,9 +501,33 @@ class _Loop:
         batch = default_collate([self.dataset[int(k)] for k in places])
         batch = send_to_device(batch, self.accelerator.device)
         generator = torch.Generator(self.accelerator.device).manual_seed(self.seed)
-        network = self.exported
-        was_training = network.training
-        drawn = self.task.sample(network.eval(), batch, generator)
-        network.train(was_training)
+        with _evaluating(self.exported) as network:
+            drawn = self.task.sample(network, batch, generator)
         rows = [torch.cat(list(maps[:, 0]), dim=1) for maps in (batch.radio_map, drawn)]
         journal.show(self.step, ((torch.cat(rows) + 1) / 2).clamp(0, 1).float().cpu())
+
+    def _validate(self, journal: Journal) -> None:
+        """Tell the error on maps that are not trained on, in the first process."""
+        if not self.is_main or self.validate is None:
+            return
+        with _evaluating(self.exported) as network:
+            error_db = self.validate(self.task, network)
+        journal.write(self.step, self.seconds, {"validation_rmse_db": error_db})
+        journal.bar.set_postfix_str(f"validation RMSE {error_db:.2f} dB")
+        self._log(
+            "%s step %d/%d: RMSE on validation cities %.2f dB",
+            self.task.name,
+            self.step,
+            self.config.max_steps,
+            error_db,
+        )
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[nn.Module]:
+    """Put a network into evaluation mode for a while."""
+    was_training = network.training
+    try:
+        yield network.eval()
+    finally:
+        network.train(was_training)
