@@ -61,7 +61,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -c 'import radiodiff, torch; print("radiodiff is ready, with torch", torch.__version__)'
 	@touch $@
 
-demo: $(STAMP) ## train the small model on simulated maps and show what it predicts (minutes, CPU)
+demo: $(STAMP) ## train a small network that corrects physics on simulated maps, and score it (minutes, CPU)
 	$(BIN)/radiodiff train --config configs/demo.yaml
 	$(BIN)/radiodiff evaluate --run-dir runs/demo
 

@@ -16,6 +16,7 @@ import os
 import platform
 import statistics
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ __all__ = [
     "earlier_rows",
     "make_parser",
     "make_report",
+    "matrix_ceiling_gflops",
     "median_and_spread",
     "provenance",
     "publish",
@@ -144,6 +146,27 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on every system
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def matrix_ceiling_gflops(side: int = 2048, repeats: int = 5) -> float:
+    """Return the most operations per second of a float32 matrix product, in this process's threads.
+
+    Args:
+        side: Rows and columns of both factors.
+        repeats: Products; the fastest counts.
+
+    Returns:
+        Ceiling [GFLOP/s], two operations per multiplication with addition.
+    """
+    import torch
+
+    a, b = torch.randn(side, side), torch.randn(side, side)
+    seconds = []
+    for _ in range(repeats + 1):  # the first one warms up
+        began = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - began)
+    return round(2 * side**3 / min(seconds[1:]) / 1e9, 1)
 
 
 def median_and_spread(values: Sequence[float], digits: int) -> tuple[float, tuple[float, float]]:

@@ -31,7 +31,7 @@ from radiodiff.ema import EMA
 from radiodiff.models import UNet
 
 REPEATS = 5
-CONFIGS = ("demo", "full")
+CONFIGS = ("demo-latent", "full")
 
 
 def main() -> None:

@@ -9,7 +9,16 @@ from subprocess import CalledProcessError
 import numpy as np
 import pytest
 
-from benchmarks import commands, crowded, data, digests, simulate, sionna_crosscheck, start
+from benchmarks import (
+    commands,
+    crowded,
+    data,
+    digests,
+    simulate,
+    sionna_crosscheck,
+    start,
+    time_to_quality,
+)
 from benchmarks.common import (
     Row,
     earlier_rows,
@@ -19,6 +28,7 @@ from benchmarks.common import (
     publish,
     read_report,
 )
+from radiodiff.config import load_config
 from radiodiff.data import pack_dataset
 
 from .conftest import ROOT
@@ -237,3 +247,31 @@ def test_crosscheck_tells_a_factor_in_decibels():
     rows, cols = np.indices((80, 80))
     far = np.hypot(rows - 40, cols - 40) > 30
     assert found["cells"] == (far & is_clear).sum() - 1
+
+
+def test_time_to_quality_adds_the_stages_and_keeps_their_errors_apart(tmp_path):
+    for stage, rows in {
+        "autoencoder": [
+            {"cpu_seconds": 1.0},
+            {"cpu_seconds": 5.0, "validation_rmse_db": 1.0},
+        ],
+        "diffusion": [
+            {"cpu_seconds": 2.0, "validation_rmse_db": 9.0},
+            {"cpu_seconds": 3.0},
+            {"cpu_seconds": 4.0, "validation_rmse_db": 3.5},
+        ],
+    }.items():
+        (tmp_path / stage).mkdir()
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / stage / "log.jsonl").write_text(lines, encoding="utf-8")
+    latent, on_maps = load_config("demo-latent"), load_config("demo")
+    assert time_to_quality.read_curve(latent, tmp_path) == (9.0, [(7.0, 9.0), (9.0, 3.5)])
+    assert time_to_quality.read_curve(on_maps, tmp_path) == (4.0, [(2.0, 9.0), (4.0, 3.5)])
+
+
+@pytest.mark.parametrize("name", list(time_to_quality.METHODS))
+def test_every_method_of_time_to_quality_is_a_configuration_that_validates(name):
+    method = time_to_quality.METHODS[name]
+    config = load_config(method.config, method.overrides)
+    assert config.training.validate_every > 0
+    assert config.condition_fits

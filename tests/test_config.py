@@ -149,7 +149,7 @@ def test_missing_name_and_missing_file_are_refused(tmp_path):
     (tmp_path / "x.yaml").write_text("seed: 1\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="name"):
         load_config(tmp_path / "x.yaml")
-    with pytest.raises(FileNotFoundError, match="configs/ holds ablation, demo, full, full_ddp"):
+    with pytest.raises(FileNotFoundError, match="configs/ holds ablation, demo, demo-latent, full"):
         load_config("smok")
     (tmp_path / "y.yaml").write_text("a: [", encoding="utf-8")
     with pytest.raises(ConfigError, match="not valid YAML"):

@@ -436,8 +436,13 @@ def committed(path: str) -> str:
 def test_readme_shows_the_demo_as_measured():
     stored = json.loads(committed("results/demo/metrics.json"))
     assert format_table(stored) in committed("README.md")
+
+
+@pytest.mark.parametrize("name", ["demo", "demo-latent"])
+def test_results_of_the_demos_are_of_their_configurations(name):
+    stored = json.loads(committed(f"results/{name}/metrics.json"))
     used = build_config(stored["config"])
-    assert used == load_config("demo"), "results/demo is of another configuration: `make demo`"
+    assert used == load_config(name), f"results/{name} is of another configuration: make it again"
 
 
 def test_table_of_the_commands_is_what_was_measured():

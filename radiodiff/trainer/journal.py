@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,11 +62,18 @@ class Journal:
             self._events.close()
         threading.excepthook = self._hook
 
-    def write(self, step: int, seconds: float, scalars: Mapping[str, float]) -> None:
-        """Add one line of scalars."""
+    def write(self, step: int, spent: Sequence[float], scalars: Mapping[str, float]) -> None:
+        """Add one line of scalars.
+
+        Args:
+            step: Steps taken.
+            spent: What they took on the clock and on the processor [s].
+            scalars: Name to value.
+        """
         if not self.active:
             return
-        row = {"step": step, "seconds": round(seconds, 2), **scalars}
+        seconds, cpu_seconds = (round(each, 2) for each in spent)
+        row = {"step": step, "seconds": seconds, "cpu_seconds": cpu_seconds, **scalars}
         with naming_what_failed(self.log), self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         for key, value in scalars.items():

@@ -207,7 +207,8 @@ class _Loop:
             task.averaged, decay=config.ema_decay, start=config.ema_start, every=config.ema_every
         )
         accelerator.register_for_checkpointing(self.ema)
-        self.step, self.seconds, self.saved = 0, 0.0, -1
+        self.step, self.saved = 0, -1
+        self.spent = np.zeros(2)  # on the clock and on the processor [s]
         self.nonfinite = 0
         self.stop_request: Callable[[], int] = lambda: 0
 
@@ -221,7 +222,8 @@ class _Loop:
         config = self.config
         if checkpoint is not None:
             state = load_checkpoint(self.accelerator, checkpoint)
-            self.step, self.seconds, self.saved = state["step"], state["seconds"], state["step"]
+            self.step, self.saved = state["step"], state["step"]
+            self.spent = np.array([state["seconds"], state.get("cpu_seconds", 0.0)])
             self._log("resumed from %s", checkpoint)
             if state.get("processes", self.processes) != self.processes:
                 self._log(
@@ -300,7 +302,7 @@ class _Loop:
             if self.config.sample_before and self.step == 0:
                 self._show_samples(journal)
             batches = self._batches()
-            began, first, seconds_before = time.monotonic(), self.step, self.seconds
+            began, first, before = _clocks(), self.step, self.spent
             while self.step < steps:
                 rate = learning_rate(self.step, self.config)
                 micro_batches = [next(batches) for _ in range(self.config.accumulation)]
@@ -309,17 +311,22 @@ class _Loop:
                     terms |= self._update(name, micro_batches, rate)
                 self.ema.update(self.task.averaged, self.step)
                 self.step += 1
-                self.seconds = seconds_before + time.monotonic() - began
+                self.spent = before + _clocks() - began
                 journal.bar.update()
                 last = self.step == steps
-                if self.step % self.config.log_every == 0 or self.step == first + 1 or last:
-                    pace = (time.monotonic() - began) / (self.step - first)
-                    self._tell(journal, terms, rate, pace)
+                every = self.config.validate_every
+                validates = bool(every) and (self.step % every == 0 or last)
+                if (
+                    self.step % self.config.log_every == 0
+                    or validates
+                    or self.step == first + 1
+                    or last
+                ):
+                    pace = (_clocks() - began)[0] / (self.step - first)
+                    further = self._validate(journal) if validates else {}
+                    self._tell(journal, terms, rate, pace, further)
                 if self.config.sample_every and (self.step % self.config.sample_every == 0 or last):
                     self._show_samples(journal)
-                every = self.config.validate_every
-                if every and (self.step % every == 0 or last):
-                    self._validate(journal)
                 if self.step % self.config.checkpoint_every == 0 or last:
                     self._save()
                 if (number := self._asked_to_stop()) and not last:
@@ -341,13 +348,17 @@ class _Loop:
         self._check_finite()
         if self.on_checkpoint is not None and self.is_main:
             self.on_checkpoint(self.step, self.task, self.ema)
-        state = {"step": self.step, "seconds": self.seconds, "seed": self.seed}
-        save_checkpoint(
-            self.accelerator,
-            self.folder / "checkpoints",
-            state | {"processes": self.processes, "maps_per_step": self.maps_per_step},
-            keep=self.config.keep_checkpoints,
-        )
+        seconds, cpu_seconds = self.spent.tolist()
+        state = {
+            "step": self.step,
+            "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
+            "seed": self.seed,
+            "processes": self.processes,
+            "maps_per_step": self.maps_per_step,
+        }
+        folder = self.folder / "checkpoints"
+        save_checkpoint(self.accelerator, folder, state, keep=self.config.keep_checkpoints)
         self.saved = self.step
 
     def _check_finite(self) -> None:
@@ -470,17 +481,26 @@ class _Loop:
         if self.is_main:
             logger.info(message, *arguments)
 
-    def _tell(self, journal: Journal, terms: dict[str, Tensor], rate: float, pace: float) -> None:
+    def _tell(
+        self,
+        journal: Journal,
+        terms: dict[str, Tensor],
+        rate: float,
+        pace: float,
+        further: dict[str, float],
+    ) -> None:
         """Write one interval's scalars, means over the processes, to log and journal."""
         names = sorted(terms)
         dtype = reduce(torch.promote_types, (each.dtype for each in terms.values()), torch.float32)
         values = [terms[name].to(self.accelerator.device, dtype) for name in names]
         stacked = torch.stack(values)
         means = self.accelerator.reduce(stacked, reduction="mean").tolist()
-        scalars = dict(zip(names, means, strict=True)) | {"learning_rate": rate}
-        journal.write(self.step, self.seconds, scalars)
+        scalars = dict(zip(names, means, strict=True)) | {"learning_rate": rate} | further
+        journal.write(self.step, self.spent.tolist(), scalars)
         left = (self.config.max_steps - self.step) * pace
         losses = ", ".join(f"{k} {scalars[k]:.4g}" for k in self.task.passes if k in scalars)
+        if "validation_rmse_db" in further:
+            losses += f", validation RMSE {further['validation_rmse_db']:.2f} dB"
         self._log(
             "%s step %d/%d: loss %s, rate %.2e, %.3g s a step, %s left",
             self.task.name,
@@ -506,21 +526,14 @@ class _Loop:
         rows = [torch.cat(list(maps[:, 0]), dim=1) for maps in (batch.radio_map, drawn)]
         journal.show(self.step, ((torch.cat(rows) + 1) / 2).clamp(0, 1).float().cpu())
 
-    def _validate(self, journal: Journal) -> None:
-        """Tell the error on maps that are not trained on, in the first process."""
+    def _validate(self, journal: Journal) -> dict[str, float]:
+        """Return the error on maps that are not trained on [dB], in the first process."""
         if not self.is_main or self.validate is None:
-            return
+            return {}
         with _evaluating(self.exported) as network:
             error_db = self.validate(self.task, network)
-        journal.write(self.step, self.seconds, {"validation_rmse_db": error_db})
         journal.bar.set_postfix_str(f"validation RMSE {error_db:.2f} dB")
-        self._log(
-            "%s step %d/%d: RMSE on validation cities %.2f dB",
-            self.task.name,
-            self.step,
-            self.config.max_steps,
-            error_db,
-        )
+        return {"validation_rmse_db": error_db}
 
 
 @contextmanager
@@ -531,3 +544,8 @@ def _evaluating(network: nn.Module) -> Iterator[nn.Module]:
         yield network.eval()
     finally:
         network.train(was_training)
+
+
+def _clocks() -> np.ndarray:
+    """Return the clock and what this process's threads have used of processors [s]."""
+    return np.array([time.monotonic(), time.process_time()])

@@ -51,9 +51,7 @@ def test_it_is_the_error_that_evaluate_tells(tiny, tmp_path):
 
 
 def test_it_changes_no_weight(tiny, tmp_path):
-    runs = [
-        train_run(plain(tiny, validate_every=every), tmp_path / str(every)) for every in (0, 1)
-    ]
+    runs = [train_run(plain(tiny, validate_every=every), tmp_path / str(every)) for every in (0, 1)]
     without, with_it = (load_file(run / "diffusion.safetensors") for run in runs)
     assert all(torch.equal(without[name], value) for name, value in with_it.items())
 
