@@ -17,7 +17,7 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Row",
+    "alternate",
     "commit_of",
     "cores",
     "earlier_rows",
+    "flops_of",
     "make_parser",
     "make_report",
     "matrix_ceiling_gflops",
@@ -148,25 +150,55 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def matrix_ceiling_gflops(side: int = 2048, repeats: int = 5) -> float:
+def alternate(
+    works: Mapping[str, Callable[[], object]], repeats: int, *, device: str = "cpu"
+) -> dict[str, list[float]]:
+    """Return how long each work takes [s], one after the other in turn, so that all meet the same.
+
+    Args:
+        works: Name to what is timed; each runs once before, which does not count.
+        repeats: Times that each is timed.
+        device: Where they compute: a GPU is waited for.
+    """
+    import torch
+
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for repeat in range(repeats + 1):
+        for name, work in works.items():
+            began = time.perf_counter()
+            work()
+            if device != "cpu":
+                torch.accelerator.synchronize()
+            if repeat > 0:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def flops_of(work: Callable[[], object]) -> int:
+    """Return the floating-point operations of some work, two per multiplication with addition."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def matrix_ceiling_gflops(side: int = 2048, repeats: int = 5, *, device: str = "cpu") -> float:
     """Return the most operations per second of a float32 matrix product, in this process's threads.
 
     Args:
         side: Rows and columns of both factors.
         repeats: Products; the fastest counts.
+        device: Where they are computed.
 
     Returns:
         Ceiling [GFLOP/s], two operations per multiplication with addition.
     """
     import torch
 
-    a, b = torch.randn(side, side), torch.randn(side, side)
-    seconds = []
-    for _ in range(repeats + 1):  # the first one warms up
-        began = time.perf_counter()
-        a @ b
-        seconds.append(time.perf_counter() - began)
-    return round(2 * side**3 / min(seconds[1:]) / 1e9, 1)
+    a, b = (torch.randn(side, side, device=device) for _ in range(2))
+    seconds = alternate({"product": lambda: a @ b}, repeats, device=device)["product"]
+    return round(2 * side**3 / min(seconds) / 1e9, 1)
 
 
 def median_and_spread(values: Sequence[float], digits: int) -> tuple[float, tuple[float, float]]:
