@@ -8,9 +8,6 @@ from collections.abc import Callable, Iterator
 from threading import Event, Thread
 from typing import TextIO
 
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
-
 __all__ = ["Progress", "show_log", "show_progress"]
 
 logger = logging.getLogger(__name__)
@@ -74,8 +71,7 @@ def show_progress(deed: str, things: str) -> Iterator[Report]:
                 show()
 
     thread = Thread(target=watch, daemon=True)
-    log = logging.getLogger("radiodiff")
-    with logging_redirect_tqdm([log]) if is_bar else contextlib.nullcontext():
+    with _lines_above_bar() if is_bar else contextlib.nullcontext():
         thread.start()
         try:
             yield progress
@@ -83,6 +79,13 @@ def show_progress(deed: str, things: str) -> Iterator[Report]:
             stop.set()
             thread.join()
             show.end()
+
+
+def _lines_above_bar() -> contextlib.AbstractContextManager[None]:
+    """Return what keeps lines of the log from tearing a bar."""
+    from tqdm.contrib.logging import logging_redirect_tqdm  # here: no --help waits for it
+
+    return logging_redirect_tqdm([logging.getLogger("radiodiff")])
 
 
 class Progress:
@@ -130,7 +133,8 @@ class Progress:
         text = f"{self.deed} {self.done} of {self.total} {self.things}"
         if left_s is None or self.done == self.total:
             return text
-        return f"{text}, {tqdm.format_interval(left_s) if left_s >= 60 else f'{left_s:.0f} s'} left"
+        minutes, seconds = divmod(round(left_s), 60)
+        return f"{text}, {f'{minutes} min {seconds:02} s' if minutes else f'{seconds} s'} left"
 
 
 class _Lines:
@@ -156,6 +160,8 @@ class _Bar:
         self._progress, self._bar = progress, None
 
     def __call__(self) -> None:
+        from tqdm import tqdm  # here: no --help waits for it
+
         progress = self._progress
         if self._bar is None:
             self._bar = tqdm(

@@ -69,7 +69,7 @@ def test_time_left_is_that_at_the_pace_so_far(clock):
     assert str(work) == "did 60 of 150 things, 36 s left"
     clock.s = 200.0
     work(75, 150)
-    assert str(work) == "did 75 of 150 things, 05:00 left"
+    assert str(work) == "did 75 of 150 things, 5 min 00 s left"
     work(150, 150)
     assert str(work) == "did 150 of 150 things"
 

@@ -15,9 +15,9 @@ from radiodiff.scene import Scene, checked_scenes
 
 __all__ = ["PipelinePredictor", "dataset_conditions", "draw_maps", "rows_at_once"]
 
-#: Cells of the maps that are drawn together: 16 maps of 64 x 64 on a CPU, and 64 of 256 x 256 on a
+#: Cells of the maps that are drawn together: 32 maps of 64 x 64 on a CPU, and 64 of 256 x 256 on a
 #: GPU.
-_CPU_CELLS, _GPU_CELLS = 2**16, 2**22
+_CPU_CELLS, _GPU_CELLS = 2**17, 2**22
 
 
 @dataclass(frozen=True)
