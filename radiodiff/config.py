@@ -17,7 +17,7 @@ from radiodiff.losses import AutoencoderLossConfig
 from radiodiff.models import AutoencoderConfig, UNetConfig
 from radiodiff.models.swin import PATCH
 from radiodiff.processes import ProcessConfig
-from radiodiff.ranges import check_numbers, check_seed
+from radiodiff.ranges import MAX_WORKERS, check_numbers, check_seed
 from radiodiff.sampler import SamplerConfig, make_schedule
 from radiodiff.settings import (
     ConfigError,
@@ -157,7 +157,9 @@ class EvaluateConfig:
     samples: int = 1
     """Samples per map; their mean path gain is the prediction."""
     batch_size: int = 16
-    """Maps at a time; no result depends on it."""
+    """Maps at a time; scores of another number agree to 0.001 dB."""
+    workers: int = 1
+    """Processes that predict and score; no result depends on it."""
     bootstrap: int = 10000
     """Resamples of tiles behind each interval."""
     seed: int = 0
@@ -172,6 +174,7 @@ class EvaluateConfig:
             ValueError: If a number lies outside its range.
         """
         check_numbers(self, "samples", "batch_size", "bootstrap", "max_maps", least=1)
+        check_numbers(self, "workers", least=1, most=MAX_WORKERS)
         check_seed(self)
 
 

@@ -4,7 +4,9 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -23,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 #: File that says who writes to a folder; it is there while somebody does, or was killed.
 LOCK_NAME = ".lock"
+
+#: In a worker process, the first argument of its calls.
+_common: list[Any] = []
 
 
 @contextlib.contextmanager
@@ -67,37 +72,45 @@ def only_writer(folder: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def run_jobs(
-    function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int
-) -> Iterator[int]:
-    """Call ``function(*job)`` for every job and yield the number of each one as it is finished.
+    function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int, common: Any = None
+) -> Iterator[tuple[int, Any]]:
+    """Call ``function(*job)`` for every job; yield number and result of each as it is finished.
 
     Args:
         function: Defined at the top of a module, as processes are spawned.
         jobs: Arguments of each call.
         workers: Processes; with one, or one job, all happens in this process and in order.
+        common: First argument of every call, sent to each process once; left out if ``None``.
     """
     if workers == 1 or len(jobs) <= 1:
+        first = () if common is None else (common,)
         for number, job in enumerate(jobs):
-            function(*job)
-            yield number
+            yield number, function(*first, *job)
         return
+    workers = min(workers, len(jobs))
     pool = ProcessPoolExecutor(
-        min(workers, len(jobs)),
+        workers,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
+        # As bytes: what is pickled for a process would put tensors into shared memory.
+        initargs=(workers, None if common is None else pickle.dumps(common)),
     )
     try:
-        futures = {pool.submit(function, *job): number for number, job in enumerate(jobs)}
+        futures = {pool.submit(_call, function, job): number for number, job in enumerate(jobs)}
         for future in as_completed(futures):
-            future.result()
-            yield futures[future]
+            yield futures[future], future.result()
     finally:
         # Interrupted at the very start, the pool has no thread to join yet and says so.
         with contextlib.suppress(RuntimeError):
             pool.shutdown(cancel_futures=True)
 
 
-def _start_worker() -> None:
+def _call(function: Callable[..., Any], job: tuple[Any, ...]) -> Any:
+    """Call a function in a worker process."""
+    return function(*_common, *job)
+
+
+def _start_worker(workers: int, common: bytes | None) -> None:
     """Let a worker process end at once on Ctrl-C, and when the main process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -106,6 +119,11 @@ def _start_worker() -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
+    if common is not None:
+        _common.append(pickle.loads(common))
+    if "torch" in sys.modules:  # the processes share the cores
+        torch = sys.modules["torch"]
+        torch.set_num_threads(max(1, torch.get_num_threads() // workers))
 
 
 def process_state() -> "PartialState":

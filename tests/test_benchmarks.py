@@ -14,6 +14,7 @@ from benchmarks import (
     crowded,
     data,
     digests,
+    evaluate,
     simulate,
     sionna_crosscheck,
     start,
@@ -30,6 +31,7 @@ from benchmarks.common import (
 )
 from radiodiff.config import load_config
 from radiodiff.data import pack_dataset
+from radiodiff.runs.train import train_run
 
 from .conftest import ROOT
 
@@ -222,6 +224,41 @@ def test_all_ways_to_read_give_the_same_samples(dataset_root, tmp_path, monkeypa
     )
     with pytest.raises(ValueError, match="pack_bytes_to_samples reads another radio_map"):
         data.measure(dataset_root, packed, samples=32)
+
+
+def test_evaluation_takes_turns_with_one_map_by_map(tiny, tmp_path, monkeypatch):
+    small = dataclasses.replace(tiny.evaluate, bootstrap=10, samples=2, batch_size=4)
+    run = train_run(dataclasses.replace(tiny, evaluate=small), tmp_path / "run")
+    asked, score = [], evaluate.evaluate
+
+    def noted(predictors, dataset, config, *, workers):
+        asked.append((config.batch_size, workers))
+        return score(predictors, dataset, config)
+
+    monkeypatch.setattr(evaluate, "evaluate", noted)
+    report = evaluate.measure(run, max_maps=1, workers=2, repeats=1)
+    assert asked == 2 * [(4, 2), (1, 1)]
+    assert [row["name"] for row in report["rows"]] == ["wall", "cpu"]
+    assert all(row["ours"] > 0 < row["peer"] for row in report["rows"])
+    assert (report["parameters"]["maps"], report["parameters"]["workers"]) == (3, 2)
+
+
+def test_evaluation_is_compared_turn_by_turn():
+    seconds = [evaluate.Seconds(*pair) for pair in ((1, 2), (4, 4), (2, 2), (4, 6), (1, 4), (5, 8))]
+    wall, cpu = evaluate.compare([*zip(seconds[::2], seconds[1::2], strict=True)])
+    assert (wall.ours, wall.spread, wall.peer, wall.ratio) == (1, (1, 2), 4, 0.25)
+    assert wall.details["times_faster"] == 4
+    assert wall.details["spread_of_times_faster"] == [2, 5]
+    assert (cpu.ours, cpu.peer) == (2, 6)
+
+
+def test_evaluation_of_other_scores_is_refused():
+    result = {"protocols": {"city": {"scores": {"law": {"rmse_db": {"value": 4.0}}}}}}
+    other = json.loads(json.dumps(result).replace("4.0", "4.0009"))
+    evaluate.check_equal(other, result)
+    for word in ("4.002", "NaN"):
+        with pytest.raises(ValueError, match=r"city law rmse_db is .*, map by map it is 4\.0"):
+            evaluate.check_equal(json.loads(json.dumps(result).replace("4.0", word)), result)
 
 
 def test_simulating_compares_rates_with_and_without_the_setup():

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from radiodiff.cli.choices import VARIANTS
-from radiodiff.progress import log_progress
+from radiodiff.progress import show_progress
 
 __all__ = ["add_commands"]
 
@@ -49,8 +49,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def _verify(options: argparse.Namespace) -> int:
     from radiodiff.data import format_report, verify_dataset
 
-    progress = log_progress("checked %d of %d files")
-    report = verify_dataset(options.root, sample=options.sample, progress=progress)
+    with show_progress("checked", "files") as progress:
+        report = verify_dataset(options.root, sample=options.sample, progress=progress)
     print(json.dumps(report, indent=1) if options.json else format_report(report))
     return 0 if report["verdict"] == "sound" else 1
 
@@ -80,11 +80,12 @@ def _show(options: argparse.Namespace) -> None:
 def _pack(options: argparse.Namespace) -> None:
     from radiodiff.data import pack_dataset
 
-    out = pack_dataset(
-        options.root,
-        folders=options.folders,
-        out=options.out,
-        workers=options.workers,
-        progress=log_progress("packed %d of %d images"),
-    )
+    with show_progress("packed", "images") as progress:
+        out = pack_dataset(
+            options.root,
+            folders=options.folders,
+            out=options.out,
+            workers=options.workers,
+            progress=progress,
+        )
     print(f"packs: {out}")

@@ -39,6 +39,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="judge although judged maps are in another split too; recorded in metrics.json",
     )
+    evaluate.add_argument("--workers", type=int, help="processes (the run's)")
     evaluate.set_defaults(run=_evaluate)
 
 
@@ -54,6 +55,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         protocols=wanted or PROTOCOLS,
         predictors=options.predictor or BASELINES,
         allow_leak=options.allow_leak,
+        workers=options.workers,
     )
     for protocol in wanted or ["city"]:
         print(format_table(result, protocol) + "\n")

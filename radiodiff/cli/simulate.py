@@ -8,7 +8,7 @@ from typing import Any
 from radiodiff.cli.choices import CITY_NAMES, VARIANTS
 from radiodiff.cli.options import numbers, refuse
 from radiodiff.files import project_path
-from radiodiff.progress import log_progress
+from radiodiff.progress import show_progress
 from radiodiff.provenance import current_commit
 
 __all__ = ["add_commands"]
@@ -85,9 +85,10 @@ def _simulate_city(options: argparse.Namespace, settings: dict[str, Any], out: P
     if options.antennas is None:
         raise ValueError("--outlines needs --antennas: where do the transmitters stand?")
     settings["antenna_ids"] = numbers("--antenna-ids", settings.get("antenna_ids"))
-    progress = log_progress("simulated %d of %d transmitters")
-    more = {"commit": current_commit(), "progress": progress}
-    for path in simulate_outlines(out, options.outlines, **more, **settings):
+    with show_progress("simulated", "transmitters") as progress:
+        more = {"commit": current_commit(), "progress": progress}
+        paths = simulate_outlines(out, options.outlines, **more, **settings)
+    for path in paths:
         print(path)
 
 
@@ -102,6 +103,6 @@ def _simulate_dataset(options: argparse.Namespace, settings: dict[str, Any], out
         )
     if options.workers is not None:
         settings["workers"] = options.workers
-    progress = log_progress("simulated %d of %d city tiles")
-    simulate_dataset(out, **settings, commit=current_commit(), progress=progress)
+    with show_progress("simulated", "city tiles") as progress:
+        simulate_dataset(out, **settings, commit=current_commit(), progress=progress)
     print(f"dataset: {out}")

@@ -6,7 +6,7 @@ from typing import Any
 from radiodiff.data.options import MapDataset, open_split
 from radiodiff.data.splits import Split
 from radiodiff.files import project_path
-from radiodiff.progress import log_progress
+from radiodiff.progress import show_progress
 from radiodiff.provenance import current_commit
 from radiodiff.simulate import simulate_dataset
 from radiodiff.workers import process_state
@@ -40,8 +40,10 @@ def make_dataset(
     """
     data = config.data
     if data.simulate is not None:
-        with process_state().main_process_first():
-            progress = log_progress("simulated %d of %d city tiles")
+        with (
+            process_state().main_process_first(),
+            show_progress("simulated", "city tiles") as progress,
+        ):
             settings = dataclasses.asdict(data.simulate)
             root = project_path(data.root)
             simulate_dataset(root, **settings, commit=current_commit(), progress=progress)

@@ -142,7 +142,7 @@ def _pack(
         if not todo[plan.array]:
             _finish(plan)
     jobs = [_shard_arguments(plan, shard) for plan, shard in left]
-    for number in run_jobs(_write_shard, jobs, workers):
+    for number, _ in run_jobs(_write_shard, jobs, workers):
         plan, shard = left[number]
         _note(plan, shard)
         todo[plan.array].remove(shard)

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from radiodiff import units
 from radiodiff.data import RadioMapSample
 from radiodiff.predictors.base import check_scale
+from radiodiff.progress import show_progress
 from radiodiff.scene import Scene, checked_scenes, transmitter_distance_cells
 
 __all__ = ["DistanceLaw", "MeanMap", "NearestMap"]
@@ -28,9 +29,14 @@ def _batches(dataset: Dataset[RadioMapSample]) -> Iterator[RadioMapSample]:
     """Yield the chosen maps in batches, checked."""
     if dataset is None:
         raise ValueError("this predictor is fitted to training maps: give a dataset")
-    for batch in DataLoader(Subset(dataset, _chosen(dataset)), batch_size=16):
-        check_scale(batch)
-        yield batch
+    chosen = _chosen(dataset)
+    done = 0
+    with show_progress("read", "training maps") as progress:
+        for batch in DataLoader(Subset(dataset, chosen), batch_size=16):
+            check_scale(batch)
+            yield batch
+            done += len(batch.name)
+            progress(done, len(chosen))
 
 
 @dataclass(frozen=True)

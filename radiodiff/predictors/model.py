@@ -1,7 +1,8 @@
 """A trained pipeline as a predictor."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,12 +13,20 @@ from radiodiff.predictors.pipeline import RadioDiffPipeline, map_generators
 from radiodiff.sampler import SamplerConfig
 from radiodiff.scene import Scene, checked_scenes
 
-__all__ = ["PipelinePredictor", "dataset_conditions", "draw_maps"]
+__all__ = ["PipelinePredictor", "dataset_conditions", "draw_maps", "rows_at_once"]
+
+#: Cells of the maps that are drawn together: 32 maps of 64 x 64 on a CPU, and 64 of 256 x 256 on a
+#: GPU.
+_CPU_CELLS, _GPU_CELLS = 2**17, 2**22
 
 
 @dataclass(frozen=True)
 class PipelinePredictor:
-    """Samples of a trained pipeline, those of one map drawn together and apart from other maps."""
+    """Samples of a trained pipeline, drawn together as many at a time as memory and caches like.
+
+    The noise of a sample does not depend on what it is drawn with. Its last digits do: which way
+    round a library adds depends on how much it is given.
+    """
 
     pipeline: RadioDiffPipeline
     """The model."""
@@ -32,18 +41,22 @@ class PipelinePredictor:
         """Return samples of each scene, one if the process draws nothing, ``(b, k, h, w)``."""
         samples = 1 if self.pipeline.process.one_step else samples
         scenes = checked_scenes(scenes)
+        draws = [(name, number) for name in scenes.name for number in range(samples)]
+        conditions = self._conditions(scenes)
+        rows = rows_at_once(self.pipeline.device, tuple(conditions.shape[-2:]))
         maps = []
-        for name, condition in zip(scenes.name, self._conditions(scenes), strict=True):
+        for start in range(0, len(draws), rows):
+            places = torch.arange(start, min(start + rows, len(draws))) // samples
             drawn = draw_maps(
                 self.pipeline,
-                condition.expand(samples, *condition.shape),
-                [(name, number) for number in range(samples)],
+                conditions[places.to(conditions.device)],
+                draws[start : start + rows],
                 seed=seed,
                 sampler=self.sampler,
                 shared_noise=self.shared_noise,
             )
             maps.append(self.pipeline.path_gain_db(drawn)[:, 0].double().cpu())
-        return torch.stack(maps)
+        return torch.cat(maps).unflatten(0, (len(scenes.name), samples))
 
     def _conditions(self, scenes: Scene) -> Tensor:
         if self.conditions is not None:
@@ -63,7 +76,21 @@ def dataset_conditions(dataset: Dataset[RadioMapSample]) -> Callable[[Scene], Te
         dataset: Has ``names``, one a sample.
     """
     places = {name: place for place, name in enumerate(dataset.names)}
-    return lambda scenes: torch.stack([dataset[places[name]].condition for name in scenes.name])
+    return partial(_look_up, dataset, places)
+
+
+def _look_up(dataset: Dataset[RadioMapSample], places: Mapping[str, int], scenes: Scene) -> Tensor:
+    """Return the conditions of scenes of a dataset; at the top of a module, as it is pickled."""
+    return torch.stack([dataset[places[name]].condition for name in scenes.name])
+
+
+def rows_at_once(device: torch.device, sides: tuple[int, int]) -> int:
+    """Return how many maps of these sides are drawn together.
+
+    On a CPU the features of a few maps fit its caches, and more are slower; a GPU likes many.
+    """
+    cells = _CPU_CELLS if device.type == "cpu" else _GPU_CELLS
+    return max(1, cells // (sides[0] * sides[1]))
 
 
 def draw_maps(

@@ -60,6 +60,7 @@ def evaluate_run(
     predictors: Sequence[str] = BASELINES,
     device: str | None = None,
     allow_leak: bool = False,
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Score a run and its baselines on held-out cities; write numbers with provenance and a figure.
 
@@ -75,6 +76,8 @@ def evaluate_run(
         device: Where the networks run; a GPU if there is one.
         allow_leak: Score all the same where it is no fair test: judged maps are in another split
             too, or the condition is computed from the truth. The results say so under ``leak``.
+        workers: Processes that predict and score, see `radiodiff.scoring.evaluate`; those of the
+            run's ``evaluate`` section if ``None``.
 
     Returns:
         The content of ``metrics.json``.
@@ -118,7 +121,14 @@ def evaluate_run(
         key = _key(about, held_out, run_dir, protocols, predictors)
         journal = Journal(results_dir / ".evaluation.journal", key)
         began -= sum(row["seconds"] for row in journal.rows)
-        result = evaluate(judged, held_out, config.evaluate, protocols=protocols, journal=journal)
+        result = evaluate(
+            judged,
+            held_out,
+            config.evaluate,
+            protocols=protocols,
+            journal=journal,
+            workers=config.evaluate.workers if workers is None else workers,
+        )
         seconds, settings = about.pop("seconds"), about.pop("config")
         evaluation = time.monotonic() - began
         result |= about | {"wall_time_s": _wall_time_s(seconds, evaluation), "config": settings}

@@ -23,7 +23,7 @@ from radiodiff.files import read_json, sha256, write_atomically
 from radiodiff.memory import keep_memory
 from radiodiff.predictors import draw_maps
 from radiodiff.predictors.pipeline import RadioDiffPipeline
-from radiodiff.progress import log_progress
+from radiodiff.progress import show_progress
 from radiodiff.sampler import SamplerConfig, make_schedule
 from radiodiff.scoring.journal import Journal
 from radiodiff.workers import need_one_process, only_writer
@@ -151,19 +151,21 @@ def _draw_pictures(
     left = [k for k, name in enumerate(names) if name not in there]
     if len(left) < len(names):
         logger.info("kept %d maps that were there", len(names) - len(left))
-    report = log_progress("drew %d of %d maps")
     done = len(names) - len(left)
     batch_size = 1 if isinstance(dataset, EdgeImages) else settings.batch_size  # sides differ
-    for batch in sound_batches(DataLoader(Subset(dataset, left), batch_size=batch_size)):
-        gray = _drawn_gray(pipeline, batch, settings, sampler).clamp(0, 1)[:, 0]
-        for name, picture in zip(batch.name, (255 * gray + 0.5).byte().numpy(), strict=True):
-            content = io.BytesIO()
-            Image.fromarray(picture).save(content, format="PNG")
-            digest = hashlib.sha256(content.getvalue()).hexdigest()
-            journal.append({"name": f"{name}.png", "sha256": digest})  # before it is there: ours
-            write_atomically(out_dir / f"{name}.png", content.getvalue())
-        done += len(batch.name)
-        report(done, len(names))
+    loader = DataLoader(Subset(dataset, left), batch_size=batch_size)
+    with show_progress("drew", "maps") as progress:
+        progress(done, len(names))
+        for batch in sound_batches(loader):
+            gray = _drawn_gray(pipeline, batch, settings, sampler).clamp(0, 1)[:, 0]
+            for name, picture in zip(batch.name, (255 * gray + 0.5).byte().numpy(), strict=True):
+                content = io.BytesIO()
+                Image.fromarray(picture).save(content, format="PNG")
+                digest = hashlib.sha256(content.getvalue()).hexdigest()
+                journal.append({"name": f"{name}.png", "sha256": digest})  # before it is there
+                write_atomically(out_dir / f"{name}.png", content.getvalue())
+            done += len(batch.name)
+            progress(done, len(names))
 
 
 def _drawn_gray(

@@ -2,24 +2,29 @@
 
 import dataclasses
 import logging
+import pickle
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Dataset, default_collate
 
 from radiodiff import units
 from radiodiff.config import EvaluateConfig
 from radiodiff.data import RadioMapSample
-from radiodiff.data.loading import sound_batches
 from radiodiff.predictors.base import Predictor, check_scale, mean_of_samples
+from radiodiff.predictors.model import PipelinePredictor
+from radiodiff.progress import show_progress
 from radiodiff.scoring.intervals import summary, tile_means, tile_picks
 from radiodiff.scoring.journal import Journal
 from radiodiff.scoring.probabilistic import SAMPLE_SCORES
 from radiodiff.scoring.protocols import PROTOCOLS, MapSums, Protocol, map_sums, reduce_sums
+from radiodiff.workers import run_jobs
 
 __all__ = ["check_protocols", "evaluate", "score_maps", "score_samples"]
 
@@ -83,6 +88,7 @@ def evaluate(
     *,
     protocols: Sequence[str] = tuple(PROTOCOLS),
     journal: Journal | None = None,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Score predictors on a dataset, under one or several protocols.
 
@@ -92,6 +98,10 @@ def evaluate(
         config: Samples of each map, batch size, resamples and seed.
         protocols: Names of protocols, see `radiodiff.scoring.protocols.PROTOCOLS`.
         journal: Keeps the numbers of each batch; batches that it has are not scored again.
+        workers: Processes that predict and score; the result does not depend on it. With more
+            than one, predictors that cannot be pickled, or draw on a GPU, stay in this process
+            and work beside the others. Callers need the usual ``if __name__ == "__main__"``
+            guard then, as processes are spawned.
 
     Returns:
         ``tiles``, ``maps`` and ``protocols``: name → ``meaning``, ``rule`` (its fields) and
@@ -102,24 +112,22 @@ def evaluate(
         means over the transmitters of a tile, then over tiles, and ``count`` → method → samples.
 
     Raises:
-        ValueError: If there is no such protocol, or the maps are not path gain on the scale of
-            the files.
+        ValueError: If there is no such protocol, the maps are not path gain on the scale of the
+            files, or ``workers`` is below 1.
+        OSError: If a worker process is killed; what is scored is in the journal.
     """
     check_protocols(protocols)
-    journal = journal or Journal()
-    start = len(journal.rows) * config.batch_size
-    if start:
-        logger.info("kept the scores of %d maps", min(start, len(dataset)))
-    left = Subset(dataset, range(start, len(dataset))) if start else dataset
-    began = time.monotonic()
-    for batch in sound_batches(DataLoader(left, batch_size=config.batch_size)):
-        row = _scored(batch, predictors, config, protocols)
-        now = time.monotonic()
-        journal.append(row | {"seconds": now - began})
-        began = now
-        done = len(journal.rows) * config.batch_size
-        logger.info("evaluated %d of %d maps", min(done, len(dataset)), len(dataset))
-    rows = journal.rows
+    if workers < 1:
+        raise ValueError(f"expected workers >= 1, got {workers}")
+    journal = Journal() if journal is None else journal
+    try:
+        _score_batches(_Scorer(dataset, predictors, config, protocols), journal, workers)
+    except BrokenExecutor as error:
+        raise OSError(
+            "a worker process was killed (out of memory?): take fewer workers or a smaller batch; "
+            "what is scored is kept, and the same call goes on from there"
+        ) from error
+    rows = sorted(journal.rows, key=lambda row: row["start"])
     parts = {
         (protocol, method): [MapSums(*map(_doubles, row["sums"][protocol][method])) for row in rows]
         for protocol in protocols
@@ -147,16 +155,74 @@ def evaluate(
     return result
 
 
-def _scored(
-    batch: RadioMapSample,
-    predictors: Mapping[str, Predictor],
-    config: EvaluateConfig,
-    protocols: Sequence[str],
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Scorer:
+    """What scores a batch, in whatever process."""
+
+    dataset: Dataset[RadioMapSample]
+    predictors: Mapping[str, Predictor]
+    config: EvaluateConfig
+    protocols: Sequence[str]
+
+    def only(self, methods: Sequence[str]) -> "_Scorer":
+        """Return what scores some of the predictors."""
+        chosen = {method: self.predictors[method] for method in methods}
+        return dataclasses.replace(self, predictors=chosen)
+
+    def batch(self, start: int) -> RadioMapSample:
+        """Read the batch that begins at a place of the dataset."""
+        places = range(start, min(start + self.config.batch_size, len(self.dataset)))
+        return default_collate([self.dataset[place] for place in places])
+
+    def movable(self) -> list[str]:
+        """Return which predictors another process can ask."""
+        return [method for method, one in self.predictors.items() if _is_movable(one)]
+
+
+def _is_movable(predictor: Predictor) -> bool:
+    """Whether another process can ask a predictor: it can be pickled, and needs no GPU."""
+    if isinstance(predictor, PipelinePredictor) and predictor.pipeline.device.type != "cpu":
+        return False
+    try:
+        pickle.dumps(predictor)
+    except (AttributeError, TypeError, pickle.PicklingError):
+        return False
+    return True
+
+
+def _score_batches(scorer: _Scorer, journal: Journal, workers: int) -> None:
+    """Score the batches that the journal lacks, and note each one there."""
+    count, size = len(scorer.dataset), scorer.config.batch_size
+    noted = {row["start"] for row in journal.rows}
+    left = [start for start in range(0, count, size) if start not in noted]
+    done = count - sum(min(size, count - start) for start in left)
+    if done:
+        logger.info("kept the scores of %d maps", done)
+    everywhere = scorer.movable() if workers > 1 else list(scorer.predictors)
+    elsewhere = scorer.only(everywhere)
+    here = scorer.only([method for method in scorer.predictors if method not in everywhere])
+    if not everywhere:  # then there is nothing for other processes to do
+        elsewhere, here, workers = here, elsewhere, 1
+    began = time.monotonic()
+    with show_progress("evaluated", "maps") as progress:
+        progress(done, count)
+        for number, row in run_jobs(_scored, [(start,) for start in left], workers, elsewhere):
+            if here.predictors:
+                own = _scored(here, left[number])
+                row = _joined(row, own, list(scorer.predictors))
+            now = time.monotonic()
+            journal.append(row | {"seconds": now - began})
+            began = now
+            done += len(row["names"])
+            progress(done, count)
+
+
+def _scored(scorer: _Scorer, start: int) -> dict[str, Any]:
     """Return what one batch adds to the result, as JSON holds it to the last bit."""
-    row: dict[str, Any] = {"names": list(batch.name), "count": {}, "samples": {}}
+    batch, config, protocols = scorer.batch(start), scorer.config, scorer.protocols
+    row: dict[str, Any] = {"start": start, "names": list(batch.name), "count": {}, "samples": {}}
     row["sums"] = {protocol: {} for protocol in protocols}
-    for method, predictor in predictors.items():
+    for method, predictor in scorer.predictors.items():
         path_gain_db = predictor(batch.scene, samples=config.samples, seed=config.seed)
         row["count"][method] = path_gain_db.shape[1]
         scores = score_samples(path_gain_db, batch) if config.samples > 1 else {}
@@ -166,6 +232,17 @@ def _scored(
             sums = score_maps(mean_db, batch, PROTOCOLS[protocol])
             row["sums"][protocol][method] = [values.tolist() for values in sums]
     return row
+
+
+def _joined(row: dict[str, Any], other: dict[str, Any], methods: Sequence[str]) -> dict[str, Any]:
+    """Return two rows of one batch as one, with the methods in their order."""
+
+    def both(key: str) -> dict[str, Any]:
+        found = row[key] | other[key]
+        return {method: found[method] for method in methods}
+
+    sums = {name: {**row["sums"][name], **other["sums"][name]} for name in row["sums"]}
+    return row | {"count": both("count"), "samples": both("samples"), "sums": sums}
 
 
 def _doubles(values: Sequence[float]) -> Tensor:

@@ -104,11 +104,11 @@ def test_a_stopped_evaluation_goes_on_with_the_maps_that_are_left(
     scoring = sys.modules["radiodiff.scoring.evaluate"]  # the package has a function of this name
     scored, calls = scoring._scored, []
 
-    def stop_at_the_third(batch, *arguments):
-        calls.append(batch.name)
+    def stop_at_the_third(scorer, start):
+        calls.append(start)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return scored(batch, *arguments)
+        return scored(scorer, start)
 
     monkeypatch.setattr(scoring, "_scored", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):

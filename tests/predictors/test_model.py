@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader, default_collate
 
 from radiodiff.models import AutoencoderKL, UNet
-from radiodiff.predictors import PipelinePredictor, RadioDiffPipeline, dataset_conditions
+from radiodiff.predictors import PipelinePredictor, RadioDiffPipeline, dataset_conditions, model
 from radiodiff.predictors.pipeline import map_generators
 from radiodiff.scene import stack_scenes
 
@@ -35,8 +35,33 @@ def test_a_sample_depends_on_name_number_and_seed_alone(pipeline, training):
     assert torch.allclose(many[:, :2], few, atol=1e-3)
     assert not torch.allclose(many[:, 0], many[:, 1], atol=1e-3)
     alone = predict(stack_scenes([training[1].scene]), samples=3)
-    assert torch.equal(alone[0], many[1])
+    assert torch.allclose(alone[0], many[1], rtol=0, atol=1e-3)
+    assert torch.equal(predict(scenes, samples=3), many)
     assert not torch.allclose(predict(scenes, samples=2, seed=1), few, atol=1e-3)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 100])
+def test_a_sample_does_not_depend_on_what_it_is_drawn_with(pipeline, training, monkeypatch, rows):
+    """Parts end where they may, in the middle of a map's samples too."""
+    scenes = default_collate([sample.scene for sample in training])
+    monkeypatch.setattr(model, "_CPU_CELLS", 32 * 32 * rows + 5)
+    drawn, draw = [], model.draw_maps
+    monkeypatch.setattr(
+        model, "draw_maps", lambda *args, **more: drawn.append(args[2]) or draw(*args, **more)
+    )
+    found = PipelinePredictor(pipeline)(scenes, samples=3)
+    assert [len(part) for part in drawn] == [min(rows, 18 - k) for k in range(0, 18, rows)]
+    for m, name in enumerate(scenes.name):
+        condition = pipeline.condition(stack_scenes([training[m].scene]))
+        for k in range(3):
+            alone = pipeline.path_gain_db(draw(pipeline, condition, [(name, k)]))[0, 0].double()
+            assert torch.allclose(found[m, k], alone, rtol=0, atol=1e-3)
+
+
+def test_few_maps_are_drawn_together_where_they_are_large():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert [model.rows_at_once(cpu, (n, n)) for n in (32, 64, 256, 1000)] == [128, 32, 2, 1]
+    assert [model.rows_at_once(gpu, (n, n)) for n in (64, 256, 4000)] == [1024, 64, 1]
 
 
 def test_noise_of_a_map_follows_name_and_seed():

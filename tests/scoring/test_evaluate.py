@@ -1,7 +1,10 @@
 """Evaluation: truth scores perfectly, tiles weigh equally, no result depends on the batch."""
 
 import dataclasses
+import json
+import os
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -13,12 +16,15 @@ from radiodiff import units
 from radiodiff.config import EvaluateConfig
 from radiodiff.data import RadioMapSeer
 from radiodiff.models import AutoencoderKL, UNet
-from radiodiff.predictors import DistanceLaw, MeanMap, PipelinePredictor
+from radiodiff.predictors import DistanceLaw, MeanMap, PipelinePredictor, dominant_path
 from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.sampler import SamplerConfig
 from radiodiff.scoring import PROTOCOLS, evaluate, format_samples, format_table
+from radiodiff.scoring.journal import Journal
 
 from .errors import city_errors, truth
+
+scoring = sys.modules["radiodiff.scoring.evaluate"]  # the package has a function of this name
 
 CONFIG = EvaluateConfig(bootstrap=200, batch_size=4)
 
@@ -127,17 +133,95 @@ def test_tiles_weigh_equally(dataset_root):
 
 
 def test_result_does_not_depend_on_the_batch(tiny, training):
-    """All numbers of all protocols, digit for digit; and a second run gives them again."""
-    torch.manual_seed(0)
-    pipeline = RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.network), 1.0, tiny)
+    """All numbers of all protocols, to 1e-3 dB; at one batch size, digit for digit."""
+    predictors = {"model": model(tiny), "distance law": DistanceLaw.fit(training)}
     results = []
     for batch_size in (1, 8, 1):
         config = dataclasses.replace(CONFIG, samples=2, batch_size=batch_size)
-        predictor = PipelinePredictor(pipeline, SamplerConfig(steps=2))
-        results.append(evaluate({"model": predictor}, training, config))
-    assert results[0]["samples"]["count"] == {"model": 2}
+        results.append(evaluate(predictors, training, config))
+    assert results[0]["samples"]["count"] == {"model": 2, "distance law": 1}
     assert list(results[0]["protocols"]) == list(PROTOCOLS)
-    assert results[0] == results[1] == results[2]
+    assert results[0] == results[2]
+    one, eight = ([*numbers(result)] for result in results[:2])
+    assert len(one) > 80
+    assert eight == pytest.approx(one, abs=1e-3)
+    for result in results[:2]:
+        for protocol in result["protocols"].values():
+            protocol["scores"].pop("model")
+    laws = [[p["scores"] for p in result["protocols"].values()] for result in results[:2]]
+    assert [*numbers(laws[1])] == pytest.approx([*numbers(laws[0])], abs=1e-12)
+
+
+def model(tiny):
+    """An untrained model that draws in two steps."""
+    torch.manual_seed(0)
+    pipeline = RadioDiffPipeline(AutoencoderKL(tiny.autoencoder), UNet(tiny.network), 1.0, tiny)
+    return PipelinePredictor(pipeline, SamplerConfig(steps=2))
+
+
+def numbers(value):
+    """All numbers of a nested result."""
+    if isinstance(value, float | int):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from numbers(part)
+
+
+def test_result_does_not_depend_on_the_workers(tiny, training, monkeypatch):
+    """Digit for digit; what cannot be pickled, here a closure, is asked in this process."""
+    threads = torch.get_num_threads()
+    predictors = {
+        "model": model(tiny),
+        "known": known(training, off_db=0.5),
+        "distance law": DistanceLaw.fit(training),
+    }
+    config = dataclasses.replace(CONFIG, samples=2, batch_size=2)
+    journals = [Journal() for _ in range(2)]
+    torch.set_num_threads(1)
+    try:
+        results = [
+            evaluate(predictors, training, config, journal=journal, workers=workers)
+            for journal, workers in zip(journals, (1, 2), strict=True)
+        ]
+    finally:
+        torch.set_num_threads(threads)
+    assert json.dumps(results[0]) == json.dumps(results[1])  # the order of methods too
+    for journal in journals:
+        assert sorted(row["start"] for row in journal.rows) == [0, 2, 4]
+    # Batches that are noted are not asked for again, whichever they are.
+    asked = []
+    monkeypatch.setattr(scoring, "_scored", lambda scorer, start: asked.append(start))
+    evaluate(predictors, training, config, journal=journals[1], workers=2)
+    assert asked == []
+    journals[0].rows = [row for row in journals[0].rows if row["start"] != 2]
+    monkeypatch.setattr(scoring, "_scored", stop)
+    with pytest.raises(KeyError, match="2"):
+        evaluate(predictors, training, config, journal=journals[0])
+
+
+def stop(scorer, start):
+    raise KeyError(start)
+
+
+def test_only_what_can_be_pickled_and_is_on_the_cpu_is_asked_elsewhere(tiny, training, monkeypatch):
+    laws = {"law": DistanceLaw.fit(training), "path": dominant_path, "known": known(training)}
+    scorer = scoring._Scorer(training, {"model": model(tiny), **laws}, CONFIG, ["city"])
+    assert scorer.movable() == ["model", "law", "path"]
+    monkeypatch.setattr(RadioDiffPipeline, "device", torch.device("cuda"))
+    assert scorer.movable() == ["law", "path"]
+
+
+def test_a_worker_that_dies_is_told(tiny, training):
+    config = dataclasses.replace(CONFIG, batch_size=2)
+    with pytest.raises(OSError, match=r"was killed .*: take fewer workers"):
+        evaluate({"deadly": die, "law": DistanceLaw(-60, -30)}, training, config, workers=2)
+    with pytest.raises(ValueError, match="workers >= 1, got 0"):
+        evaluate({"law": DistanceLaw(-60, -30)}, training, config, workers=0)
+
+
+def die(scenes, *, samples=1, seed=0):
+    os._exit(9)
 
 
 def test_unknown_protocol_is_refused(training):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity
+from torch.nn import functional
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from radiodiff.scoring import metrics
@@ -66,6 +67,31 @@ def test_ssim_agrees_with_scikit_image(maps):
         )
         expected = full[5:-5, 5:-5].mean()
         assert metrics.ssim(prediction, target)[k].item() == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("window", ["gaussian", "uniform"])
+@pytest.mark.parametrize("border", ["valid", "reflect", "zero"])
+def test_ssim_agrees_with_the_convolution_it_stands_for(maps, window, border):
+    """Line by line of Wang et al., with the window as a kernel of two dimensions."""
+    p, g = (x.double() for x in maps)
+    half = 5 if window == "gaussian" else 3
+    offsets = torch.arange(-half, half + 1).double()
+    line = torch.exp(-(offsets**2) / 4.5) if window == "gaussian" else torch.ones_like(offsets)
+    kernel = torch.outer(line, line)[None, None] / line.sum() ** 2
+    if border != "valid":
+        mode = "constant" if border == "zero" else "reflect"
+        p, g = (functional.pad(x, (half,) * 4, mode=mode) for x in (p, g))
+
+    def mean(x):
+        return functional.conv2d(x, kernel)
+
+    unbiased = 1 if window == "gaussian" else 49 / 48
+    cov = unbiased * (mean(p * g) - mean(p) * mean(g))
+    var = unbiased * (mean(p * p) - mean(p) ** 2 + mean(g * g) - mean(g) ** 2)
+    luminance = (2 * mean(p) * mean(g) + 1e-4) / (mean(p) ** 2 + mean(g) ** 2 + 1e-4)
+    expected = (luminance * (2 * cov + 9e-4) / (var + 9e-4)).mean((1, 2, 3))
+    found = metrics.ssim(*maps, window=window, border=border)
+    assert torch.allclose(found, expected, rtol=0, atol=1e-10)
 
 
 def test_ssim_agrees_with_torchmetrics_inside(maps):
