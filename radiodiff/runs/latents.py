@@ -123,7 +123,9 @@ def _encode(
         rows = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float32, shape=shape)
     else:
         rows = np.lib.format.open_memmap(unfinished, mode="r+")
-    logger.info("encoding %d of %d maps, once, into %s", len(dataset) - done, shape[0], path)
+    logger.info(
+        "encoding %d of %d maps, once; writing to %s", len(dataset) - done, *shape[:1], path
+    )
     left = Subset(dataset, range(done, len(dataset)))
     began = noted = time.monotonic()
     first = done
@@ -145,7 +147,7 @@ def _encode(
 
 
 def _done(path: Path, note: Path, key: str) -> int:
-    """Return how many maps a file of this key holds; 0 if none can be gone on with."""
+    """Return how many maps a file of this key holds; 0 if there is none that can be gone on with."""
     try:
         found = read_record(note, {"key": str, "done": int})
     except (FileNotFoundError, FileError):
