@@ -6,7 +6,6 @@ from radiodiff.data.images import DatasetError
 from radiodiff.data.options import SOURCES, DataConfig, MapDataset, open_split
 from radiodiff.data.pack_reader import PackedImages
 from radiodiff.data.packed import pack_dataset
-from radiodiff.data.posterior import WithPosterior
 from radiodiff.data.radiomap3dseer import RadioMap3DSeer, building_height_m
 from radiodiff.data.radiomapseer import RadioMapOptions, RadioMapSeer, Simulation
 from radiodiff.data.regions import distance_to_m, region_masks
@@ -33,7 +32,6 @@ __all__ = [
     "RadioMapSeer",
     "Simulation",
     "Splits",
-    "WithPosterior",
     "building_height_m",
     "check_digests",
     "distance_to_m",

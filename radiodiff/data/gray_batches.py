@@ -24,7 +24,6 @@ from torch.utils.data import Dataset
 from radiodiff import units
 from radiodiff.conditions import CHANNELS, make_condition
 from radiodiff.data.images import DatasetError
-from radiodiff.data.posterior import WithPosterior
 from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.data.sample import RadioMapSample
 from radiodiff.data.symmetry import EightSymmetries, fitting_symmetry, symmetry
@@ -50,25 +49,21 @@ class GrayBatch(NamedTuple):
     """Channels of the condition."""
     name: Sequence[str]
     """``<map>_<transmitter>``, as in the file names."""
-    posterior: Tensor
-    """As in a sample, shape ``(b, 2 c, h, w)``; ``(b, 0)`` where they are not kept."""
 
 
 class GrayBatches(Dataset[GrayBatch]):
     """The samples of a dataset as batches of bytes; an index is a list of indices.
 
     Args:
-        dataset: RadioMapSeer, also under `EightSymmetries` and `WithPosterior`. Its image folders
-            must be packed, see `pack_dataset`.
+        dataset: RadioMapSeer, also under `EightSymmetries`. Its image folders must be packed, see
+            `pack_dataset`.
 
     Raises:
         DatasetError: If a folder is not packed.
         ValueError: If the dataset draws or computes something: only images as stored are bytes.
     """
 
-    def __init__(self, dataset: RadioMapSeer | EightSymmetries | WithPosterior) -> None:
-        self.kept = dataset if isinstance(dataset, WithPosterior) else None
-        dataset = dataset.dataset if self.kept is not None else dataset
+    def __init__(self, dataset: RadioMapSeer | EightSymmetries) -> None:
         self.is_turned = isinstance(dataset, EightSymmetries)
         self.dataset = dataset = dataset.dataset if self.is_turned else dataset
         used = _computed(dataset)
@@ -87,8 +82,8 @@ class GrayBatches(Dataset[GrayBatch]):
 
         Under `EightSymmetries` it is served too; the maps are turned where the floats are made.
         """
-        for wrapper in (WithPosterior, EightSymmetries):
-            dataset = dataset.dataset if isinstance(dataset, wrapper) else dataset
+        if isinstance(dataset, EightSymmetries):
+            dataset = dataset.dataset
         if not isinstance(dataset, RadioMapSeer) or _computed(dataset):
             return False
         return all(folder in dataset.packs for folder in _folders(dataset))
@@ -103,7 +98,6 @@ class GrayBatches(Dataset[GrayBatch]):
         Raises:
             DatasetError: If an image or a transmitter is missing, or sizes differ; names the file.
         """
-        posterior = self.kept.posteriors(indices) if self.kept else torch.zeros(len(indices), 0)
         symmetries = [index % 8 if self.is_turned else 0 for index in indices]
         indices = [index // 8 if self.is_turned else index for index in indices]
         pairs = [self.dataset.pairs[index] for index in indices]
@@ -127,7 +121,6 @@ class GrayBatches(Dataset[GrayBatch]):
             symmetry=torch.tensor([fitting_symmetry(k, *gains.shape[1:]) for k in symmetries]),
             channels=self.dataset.channels,
             name=names,
-            posterior=posterior,
         )
 
     def _cell(self, index: int, shape: tuple[int, int]) -> tuple[int, int]:
@@ -179,9 +172,8 @@ def to_samples(batch: GrayBatch) -> RadioMapSample:
         outdoor_mask=~is_there[:, :1],
         name=tuple(batch.name),
         threshold=torch.zeros_like(batch.cell_size_m),
-        posterior=batch.posterior,
     )
-    return _turned(samples, batch.symmetry)._replace(posterior=batch.posterior)
+    return _turned(samples, batch.symmetry)
 
 
 def _turned(samples: RadioMapSample, symmetries: Tensor) -> RadioMapSample:

@@ -28,9 +28,6 @@ class RadioMapSample(NamedTuple):
     threshold: Tensor = torch.zeros(())
     """Gray level of the files that -1 stands for (`units.thresholded`), float32, shape ``()``; NaN
     where the maps are no path gain of a known scale."""
-    posterior: Tensor = torch.zeros(0)
-    """Mean and log-variance of the map's latents, one above the other, float32, shape
-    ``(2 c, h, w)``; empty where they are not kept."""
 
 
 def path_gain_db(sample: RadioMapSample) -> np.ndarray:

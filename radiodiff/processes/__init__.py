@@ -71,9 +71,6 @@ class ProcessConfig:
     """Factor that brings them to unit variance [1]; ``null`` measures it on training maps."""
     scale_maps: int = 256
     """Maps it is measured on; the public code takes its first micro-batch alone."""
-    keep_latents: bool = True
-    """Encode the training maps once, before training, instead of at every step; they are kept in
-    the run folder while it trains."""
     constant_sde: ConstantSDE = field(default_factory=ConstantSDE)
     """Options of the constant-drift diffusion."""
     flow_matching: FlowMatching = field(default_factory=FlowMatching)

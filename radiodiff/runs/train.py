@@ -23,7 +23,6 @@ from radiodiff.predictors.familiar import SceneStatistics
 from radiodiff.predictors.pipeline import RadioDiffPipeline, mean_run
 from radiodiff.predictors.space import Space, read_scale, write_scale
 from radiodiff.runs.guard import STAGES, Stage, check_run, last_checkpoint
-from radiodiff.runs.latents import drop_latents, with_latents
 from radiodiff.runs.sessions import record_session
 from radiodiff.runs.validation import make_validation
 from radiodiff.tasks import AutoencoderTask, GenerativeTask, measure_scale
@@ -98,9 +97,9 @@ def _train_stages(
     # Of the network, and of the run whose maps the process adds to.
     channels = Space(config, None, 1.0, mean).channels if mean is not None else None
     dataset = _open_training_maps(config, run_dir, stages[-1], channels)
-    maps = EightSymmetries(dataset) if config.data.augment else dataset
     learn = partial(
         train,
+        dataset=EightSymmetries(dataset) if config.data.augment else dataset,
         run_dir=run_dir,
         seed=config.seed,
         workers=config.data.workers,
@@ -112,8 +111,7 @@ def _train_stages(
     first = config.autoencoder_training
     if "autoencoder" in stages and not is_over:
         validate = make_validation(config, first, channels)
-        task = _seeded(config.seed, AutoencoderTask, config)
-        learn(task, maps, config=first, validate=validate)
+        learn(_seeded(config.seed, AutoencoderTask, config), config=first, validate=validate)
     elif process_state().is_main_process:  # a process that was killed may have left one too many
         drop_checkpoints(run_dir / "autoencoder/checkpoints", keep=first.keep_checkpoints)
     if "diffusion" in stages:
@@ -121,12 +119,7 @@ def _train_stages(
         if initial_network is not None:
             load_tensors(task.averaged, initial_network, "the initial network")
         validate = make_validation(config, config.training, channels)
-        last = last_checkpoint(config, run_dir, "diffusion")
-        if config.process.space == "latent" and newest_checkpoint(last.parent) != last:
-            maps = with_latents(config, run_dir, maps, task.frozen[0])
-        learn(task, maps, config=config.training, validate=validate)
-        if process_state().is_main_process:
-            drop_latents(run_dir)
+        learn(task, config=config.training, validate=validate)
 
 
 def _open_training_maps(
