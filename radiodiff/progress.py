@@ -25,13 +25,23 @@ def show_log(stream: TextIO, pattern: str = "%(message)s") -> None:
 
 
 def log_progress(message: str, *, interval_s: float = 5.0) -> Any:
-    """Return a progress callback that logs ``message % (done, total)`` now and then."""
+    """Return a progress callback that logs ``message % (done, total)`` and what is left.
+
+    It does so now and then. The pace is that since the first call, so that what was there before
+    does not count.
+    """
     last = time.monotonic()
+    first: tuple[float, int] | None = None
 
     def report(done: int, total: int) -> None:
-        nonlocal last
-        if done == total or time.monotonic() - last >= interval_s:
-            last = time.monotonic()
-            logger.info(message, done, total)
+        nonlocal last, first
+        now = time.monotonic()
+        first = first or (now, done)
+        if done == total or now - last >= interval_s:
+            last, left_s = now, 0.0
+            if done > first[1]:
+                left_s = (total - done) * (now - first[0]) / (done - first[1])
+            left = f", {left_s / 60:.1f} min left" if left_s >= 60 else f", {left_s:.0f} s left"
+            logger.info(f"{message}%s", done, total, left if left_s else "")
 
     return report
