@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.common import Row, commit_of, cores, earlier_rows, make_report, publish
+from benchmarks.common import Row, commit_of, earlier_rows, make_report, publish
 from radiodiff.files import project_path, project_root, write_atomically
+from radiodiff.threads import cores
 
 #: Name of a row to the command in a clone; the order is that of the table.
 COMMANDS = {

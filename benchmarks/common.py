@@ -12,7 +12,6 @@ A report is JSON with these keys:
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from radiodiff.files import project_path, write_atomically
 from radiodiff.provenance import made_by, processor_name
+from radiodiff.threads import cores
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,6 @@ __all__ = [
     "Row",
     "alternate",
     "commit_of",
-    "cores",
     "earlier_rows",
     "flops_of",
     "make_parser",
@@ -141,13 +140,6 @@ def commit_of(checkout: Path) -> str:
     """Return the commit of a checkout, for what is measured in another one than this."""
     command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
     return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout.strip()
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on every system
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def alternate(

@@ -25,7 +25,6 @@ from pathlib import Path
 from benchmarks.common import (
     Row,
     commit_of,
-    cores,
     earlier_rows,
     make_parser,
     make_report,
@@ -34,6 +33,7 @@ from benchmarks.common import (
     publish,
 )
 from radiodiff.files import project_root
+from radiodiff.threads import cores
 
 REPEATS, STEPS = 3, 20
 NEIGHBOUR = """

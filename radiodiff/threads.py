@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 
-__all__ = ["leave_room"]
+__all__ = ["cores", "leave_room"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +33,11 @@ def leave_room() -> None:
         return
     import torch
 
-    cores, load = _cores(), _load()
+    available, load = cores(), _load()
     threads = torch.get_num_threads()
-    fewer = max(1, cores - round(load))
+    fewer = max(1, available - round(load))
     # PyTorch takes all cores unless it was told otherwise.
-    if any(name in os.environ for name in _COUNTS) or threads != cores or fewer >= threads:
+    if any(name in os.environ for name in _COUNTS) or threads != available or fewer >= threads:
         return
     torch.set_num_threads(fewer)
     logger.warning(
@@ -45,13 +45,13 @@ def leave_room() -> None:
         "it takes %d of its %d threads now, which may change last digits; to choose yourself, "
         "import radiodiff first or set OMP_NUM_THREADS",
         load,
-        cores,
+        available,
         fewer,
         threads,
     )
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on every system
         return len(os.sched_getaffinity(0))

@@ -30,7 +30,7 @@ def counts(own_words, monkeypatch):
     told = []
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     monkeypatch.setattr(torch, "set_num_threads", told.append)
-    monkeypatch.setattr(threads, "_cores", lambda: 4)
+    monkeypatch.setattr(threads, "cores", lambda: 4)
     monkeypatch.setattr(threads, "_load", lambda: 3.2)
     return told
 

@@ -3,6 +3,7 @@
 from radiodiff.data.edges import EdgeDataset, EdgeImages, EdgesConfig
 from radiodiff.data.gray_batches import GrayBatch, GrayBatches, to_samples
 from radiodiff.data.images import DatasetError
+from radiodiff.data.latent_cache import LatentCache, WithLatents
 from radiodiff.data.options import SOURCES, DataConfig, MapDataset, open_split
 from radiodiff.data.pack_reader import PackedImages
 from radiodiff.data.packed import pack_dataset
@@ -24,6 +25,7 @@ __all__ = [
     "EightSymmetries",
     "GrayBatch",
     "GrayBatches",
+    "LatentCache",
     "MapDataset",
     "PackedImages",
     "RadioMap3DSeer",
@@ -32,6 +34,7 @@ __all__ = [
     "RadioMapSeer",
     "Simulation",
     "Splits",
+    "WithLatents",
     "building_height_m",
     "check_digests",
     "distance_to_m",

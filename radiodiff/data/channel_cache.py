@@ -1,8 +1,10 @@
 """Condition channels that are computed once a map and kept beside the dataset."""
 
+import contextlib
 import hashlib
 import io
 import logging
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -36,6 +38,17 @@ class ChannelCache:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self._kept: dict[str, tuple[str, np.ndarray]] = {}
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether files can be kept in the folder, which is made if need be."""
+        with contextlib.suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        return os.access(self.folder, os.W_OK)
+
+    def names(self) -> list[str]:
+        """Return the names of the maps that have a file, sound or not."""
+        return [path.stem for path in self.folder.glob("*.png")]
 
     def get(self, name: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         """Return a channel of a map, kept or made.

@@ -24,6 +24,7 @@ from torch.utils.data import Dataset
 from radiodiff import units
 from radiodiff.conditions import CHANNELS, make_condition
 from radiodiff.data.images import DatasetError
+from radiodiff.data.latent_cache import WithLatents
 from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.data.sample import RadioMapSample
 from radiodiff.data.symmetry import EightSymmetries, fitting_symmetry, symmetry
@@ -49,21 +50,25 @@ class GrayBatch(NamedTuple):
     """Channels of the condition."""
     name: Sequence[str]
     """``<map>_<transmitter>``, as in the file names."""
+    latent: Tensor
+    """Kept latents, shape ``(b, 2, c, h, w)``; ``(b, 0)`` without."""
 
 
 class GrayBatches(Dataset[GrayBatch]):
     """The samples of a dataset as batches of bytes; an index is a list of indices.
 
     Args:
-        dataset: RadioMapSeer, also under `EightSymmetries`. Its image folders must be packed, see
-            `pack_dataset`.
+        dataset: RadioMapSeer, also under `EightSymmetries` and `WithLatents`. Its image folders
+            must be packed, see `pack_dataset`.
 
     Raises:
         DatasetError: If a folder is not packed.
         ValueError: If the dataset draws or computes something: only images as stored are bytes.
     """
 
-    def __init__(self, dataset: RadioMapSeer | EightSymmetries) -> None:
+    def __init__(self, dataset: RadioMapSeer | EightSymmetries | WithLatents) -> None:
+        self.latents = dataset.latents if isinstance(dataset, WithLatents) else None
+        dataset = dataset.dataset if isinstance(dataset, WithLatents) else dataset
         self.is_turned = isinstance(dataset, EightSymmetries)
         self.dataset = dataset = dataset.dataset if self.is_turned else dataset
         used = _computed(dataset)
@@ -82,8 +87,8 @@ class GrayBatches(Dataset[GrayBatch]):
 
         Under `EightSymmetries` it is served too; the maps are turned where the floats are made.
         """
-        if isinstance(dataset, EightSymmetries):
-            dataset = dataset.dataset
+        for wrapper in (WithLatents, EightSymmetries):
+            dataset = dataset.dataset if isinstance(dataset, wrapper) else dataset
         if not isinstance(dataset, RadioMapSeer) or _computed(dataset):
             return False
         return all(folder in dataset.packs for folder in _folders(dataset))
@@ -98,6 +103,9 @@ class GrayBatches(Dataset[GrayBatch]):
         Raises:
             DatasetError: If an image or a transmitter is missing, or sizes differ; names the file.
         """
+        latent = torch.zeros(len(indices), 0)
+        if self.latents is not None:
+            latent = torch.stack([self.latents[index] for index in indices])
         symmetries = [index % 8 if self.is_turned else 0 for index in indices]
         indices = [index // 8 if self.is_turned else index for index in indices]
         pairs = [self.dataset.pairs[index] for index in indices]
@@ -121,6 +129,7 @@ class GrayBatches(Dataset[GrayBatch]):
             symmetry=torch.tensor([fitting_symmetry(k, *gains.shape[1:]) for k in symmetries]),
             channels=self.dataset.channels,
             name=names,
+            latent=latent,
         )
 
     def _cell(self, index: int, shape: tuple[int, int]) -> tuple[int, int]:
@@ -172,6 +181,7 @@ def to_samples(batch: GrayBatch) -> RadioMapSample:
         outdoor_mask=~is_there[:, :1],
         name=tuple(batch.name),
         threshold=torch.zeros_like(batch.cell_size_m),
+        latent=batch.latent,
     )
     return _turned(samples, batch.symmetry)
 

@@ -1,6 +1,8 @@
 """RadioMapSeer's folder layout, real or simulated, as a PyTorch dataset."""
 
+import copy
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -273,6 +275,20 @@ class RadioMapSeer(Dataset[RadioMapSample]):
         for index, (map_id, _) in enumerate(self.pairs):
             firsts.setdefault(map_id, index)
         return list(firsts.values())
+
+    def without_channels(self) -> list[int]:
+        """Return the samples that lack a channel that is computed once a map and can be kept."""
+        there = [set(cache.names()) for cache in self._caches.values() if cache.is_writable]
+        return [k for k, name in enumerate(self.names) if any(name not in kept for kept in there)]
+
+    def part(self, indices: Sequence[int]) -> "RadioMapSeer":
+        """Return some of the samples, read from images; small enough for another process."""
+        part = copy.copy(self)
+        part.pairs = [self.pairs[index] for index in indices]
+        part.maps = sorted({map_id for map_id, _ in part.pairs})
+        part._caches = self._open_caches()
+        part.packs, part._buildings, part._antennas, part._shape = {}, {}, {}, None
+        return part
 
     def _check_complete(self, manifest: dict[str, Any]) -> None:
         """Raise if a gain is missing that the manifest promises or that is to be mixed in."""

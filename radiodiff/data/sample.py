@@ -28,6 +28,9 @@ class RadioMapSample(NamedTuple):
     threshold: Tensor = torch.zeros(())
     """Gray level of the files that -1 stands for (`units.thresholded`), float32, shape ``()``; NaN
     where the maps are no path gain of a known scale."""
+    latent: Tensor = torch.zeros(0)
+    """Mean and logarithmic variance of the map's latent where they are kept, float32, shape
+    ``(2, c, h, w)``; else empty."""
 
 
 def path_gain_db(sample: RadioMapSample) -> np.ndarray:

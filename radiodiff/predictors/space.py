@@ -11,7 +11,7 @@ from radiodiff import units
 from radiodiff.conditions import pick_channels
 from radiodiff.config import Config
 from radiodiff.files import FileError, read_record, write_record
-from radiodiff.models import AutoencoderKL
+from radiodiff.models import AutoencoderKL, DiagonalGaussian
 from radiodiff.processes import scale_latents, unscale_latents
 
 __all__ = ["Space", "read_scale", "write_scale"]
@@ -97,7 +97,12 @@ class Space:
 
     @torch.no_grad()
     def x_0(
-        self, radio_maps: Tensor, condition: Tensor, generator: torch.Generator | None = None
+        self,
+        radio_maps: Tensor,
+        condition: Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        latent: Tensor | None = None,
     ) -> Tensor:
         """Return maps or sampled latents, less the mean, at unit variance.
 
@@ -105,12 +110,18 @@ class Space:
             radio_maps: In [-1, 1], shape ``(b, 1, h, w)``.
             condition: `channels` in [0, 1], shape ``(b, k, h, w)``.
             generator: Source of the posterior's noise.
+            latent: Means and logarithmic variances of the maps' latents, shape
+                ``(b, 2, c, h, w)``, if they are kept: the maps are not encoded then.
         """
         mean = self.mean_maps(condition)
         if self.autoencoder is None:
             values = radio_maps if mean is None else radio_maps - mean
         else:
-            values = self.autoencoder.encode(radio_maps).sample(generator)
+            if latent is not None and latent.numel():
+                posterior = DiagonalGaussian(*latent.unbind(1))
+            else:
+                posterior = self.autoencoder.encode(radio_maps)
+            values = posterior.sample(generator)
             if mean is not None:
                 values = values - self.autoencoder.encode(mean).mode()
         return scale_latents(values, self.scale, self.config.process.scaling)

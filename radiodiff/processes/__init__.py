@@ -71,6 +71,9 @@ class ProcessConfig:
     """Factor that brings them to unit variance [1]; ``null`` measures it on training maps."""
     scale_maps: int = 256
     """Maps it is measured on; the public code takes its first micro-batch alone."""
+    cache_latents: bool = True
+    """Encode the training maps once before the second stage instead of at every step, where that
+    is less work and the disk has room for it; with and without, training draws the same numbers."""
     constant_sde: ConstantSDE = field(default_factory=ConstantSDE)
     """Options of the constant-drift diffusion."""
     flow_matching: FlowMatching = field(default_factory=FlowMatching)

@@ -30,6 +30,7 @@ from radiodiff.predictors import (
 )
 from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.provenance import made_by
+from radiodiff.runs.caches import fill_channels
 from radiodiff.runs.sessions import processes_of_run, seconds_of_run, trained_at
 from radiodiff.scene import stack_scenes
 from radiodiff.scoring import PROTOCOLS, check_protocols, evaluate
@@ -102,6 +103,7 @@ def evaluate_run(
     leak = _leaks(config, held_out)
     if leak and not allow_leak:
         raise ValueError(_UNFAIR.format("; ".join(leak.values())))
+    fill_channels(held_out, workers=config.data.workers)
     judged = {"radiodiff": _model(pipeline, held_out)}
     judged |= {_shown(name): make_predictor(name, training, device=device) for name in predictors}
     maps = f"{len(held_out)} maps of {len(held_out.maps)} tiles"

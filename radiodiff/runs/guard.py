@@ -32,6 +32,7 @@ _FREE_KEYS = (
     "log_every",
     "sample_every",
     "sample_before",
+    "cache_latents",
     "checkpoint_every",
     "keep_checkpoints",
     "workers",

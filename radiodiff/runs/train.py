@@ -22,6 +22,7 @@ from radiodiff.models import AutoencoderKL, make_network, parameter_count
 from radiodiff.predictors.familiar import SceneStatistics
 from radiodiff.predictors.pipeline import RadioDiffPipeline, mean_run
 from radiodiff.predictors.space import Space, read_scale, write_scale
+from radiodiff.runs.caches import fill_channels, with_latents
 from radiodiff.runs.guard import STAGES, Stage, check_run, last_checkpoint
 from radiodiff.runs.sessions import record_session
 from radiodiff.runs.validation import make_validation
@@ -97,9 +98,9 @@ def _train_stages(
     # Of the network, and of the run whose maps the process adds to.
     channels = Space(config, None, 1.0, mean).channels if mean is not None else None
     dataset = _open_training_maps(config, run_dir, stages[-1], channels)
+    items = EightSymmetries(dataset) if config.data.augment else dataset
     learn = partial(
         train,
-        dataset=EightSymmetries(dataset) if config.data.augment else dataset,
         run_dir=run_dir,
         seed=config.seed,
         workers=config.data.workers,
@@ -111,25 +112,28 @@ def _train_stages(
     first = config.autoencoder_training
     if "autoencoder" in stages and not is_over:
         validate = make_validation(config, first, channels)
-        learn(_seeded(config.seed, AutoencoderTask, config), config=first, validate=validate)
+        task = _seeded(config.seed, AutoencoderTask, config)
+        learn(task, items, config=first, validate=validate)
     elif process_state().is_main_process:  # a process that was killed may have left one too many
         drop_checkpoints(run_dir / "autoencoder/checkpoints", keep=first.keep_checkpoints)
     if "diffusion" in stages:
         task = _generative_task(config, run_dir, dataset, mean)
         if initial_network is not None:
             load_tensors(task.averaged, initial_network, "the initial network")
+        if config.process.space == "latent" and not _is_finished(config, run_dir, "diffusion"):
+            items = with_latents(config, run_dir, dataset, items, task.frozen[0])
         validate = make_validation(config, config.training, channels)
-        learn(task, config=config.training, validate=validate)
+        learn(task, items, config=config.training, validate=validate)
 
 
 def _open_training_maps(
     config: Config, run_dir: Path, stage: Stage, channels: tuple[str, ...] | None
 ) -> MapDataset:
     """Open the training maps, and note configuration and session unless the stage is finished."""
-    last = last_checkpoint(config, run_dir, stage)
-    is_finished = newest_checkpoint(last.parent) == last
+    is_finished = _is_finished(config, run_dir, stage)
     began = time.monotonic()
     dataset = make_dataset(config, "train", channels=channels)
+    fill_channels(dataset)
     if process_state().is_main_process:
         remove_temporaries(run_dir)
         save_config(config, run_dir / "config.yaml")
@@ -139,6 +143,12 @@ def _open_training_maps(
         logger.info("%d training maps of %d tiles", len(dataset), len(dataset.maps))
         logger.info("parameters: %s", _parameter_counts(config))
     return dataset
+
+
+def _is_finished(config: Config, run_dir: Path, stage: Stage) -> bool:
+    """Whether the last checkpoint of a stage is there."""
+    last = last_checkpoint(config, run_dir, stage)
+    return newest_checkpoint(last.parent) == last
 
 
 def _note_scenes(dataset: MapDataset, run_dir: Path) -> None:

@@ -91,7 +91,7 @@ class GenerativeTask(nn.Module):
             The mean loss over maps.
         """
         (pipeline,) = self._pipeline
-        x_0 = pipeline.space.x_0(batch.radio_map, batch.condition, generator)
+        x_0 = pipeline.space.x_0(batch.radio_map, batch.condition, generator, latent=batch.latent)
         network = conditioned(self.unet, pipeline.network_input(batch.condition))
         return StepLoss(pipeline.process.loss(network, x_0, generator=generator).mean(), {})
 

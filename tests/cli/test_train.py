@@ -86,6 +86,8 @@ def test_two_processes_train_a_whole_run(tiny, tmp_path):
     assert "4 steps of 4 maps on 2 x cpu" in done.stderr
     assert done.stdout.count("run:") == 1
     assert RadioDiffPipeline.from_run(tmp_path / "run").space.scale > 0
+    kept = sorted(path.name for path in (tmp_path / "run/latent_cache").iterdir())
+    assert kept == ["block-00000.npy", "key.json"]
 
 
 def test_resume_from_the_command_line(command, capsys):
