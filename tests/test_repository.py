@@ -33,6 +33,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 ROWS = [
     {
         "files",
+        "memory",
         "noise",
         "progress",
         "provenance",

@@ -19,6 +19,7 @@ from radiodiff.files import (
     shorten,
     write_atomically,
 )
+from radiodiff.memory import keep_memory
 from radiodiff.plots import plot_predictions, save_figure
 from radiodiff.predictors import (
     PipelinePredictor,
@@ -88,6 +89,7 @@ def evaluate_run(
     """
     need_one_process("evaluation")
     check_protocols(protocols)
+    keep_memory()
     began = time.monotonic()
     run_dir, results_dir = Path(run_dir), Path(results_dir)
     pipeline = RadioDiffPipeline.from_run(run_dir, device=device)

@@ -20,6 +20,7 @@ from radiodiff.data.loading import sound_batches
 from radiodiff.data.open import make_dataset
 from radiodiff.data.options import MapDataset
 from radiodiff.files import read_json, sha256, write_atomically
+from radiodiff.memory import keep_memory
 from radiodiff.predictors import draw_maps
 from radiodiff.predictors.pipeline import RadioDiffPipeline
 from radiodiff.progress import log_progress
@@ -72,6 +73,7 @@ def sample_run(
     need_one_process("sampling")
     if max_maps is not None and max_maps < 1:
         raise ValueError(f"max_maps must be at least 1, got {max_maps}")
+    keep_memory()
     pipeline = RadioDiffPipeline.from_run(run_dir, device=device)
     settings = dataclasses.replace(pipeline.config.evaluate, samples=1)
     sampler = pipeline.config.sampler

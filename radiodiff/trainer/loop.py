@@ -40,6 +40,7 @@ from radiodiff.config import TrainingConfig
 from radiodiff.data import GrayBatch, GrayBatches, RadioMapSample, to_samples
 from radiodiff.data.loading import sound_batches
 from radiodiff.ema import EMA
+from radiodiff.memory import keep_memory
 from radiodiff.noise import BatchShare
 from radiodiff.signals import Stopped, stop_requests
 from radiodiff.tasks import Task
@@ -119,6 +120,7 @@ def train(
     """
     folder = Path(run_dir) / task.name
     process_state()
+    keep_memory()
     for name in _ENGINES:
         if os.environ.get(name, "").lower() not in ("", "0", "no", "false"):
             raise ValueError(
