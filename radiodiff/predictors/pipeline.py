@@ -93,7 +93,7 @@ class RadioDiffPipeline:
         scale = read_scale(run_dir)
         return cls(
             autoencoder,
-            network.to(device),
+            network.to(device).requires_grad_(False),
             scale,
             config,
             mean=mean_run(config, device=device),
