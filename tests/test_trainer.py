@@ -343,3 +343,20 @@ def test_mixed_precision_trains(tiny, dataset_root, tmp_path, stage):
     for name, value in mixed.items():
         if value.is_floating_point():
             assert (value - plain[name]).norm() <= 0.05 * plain[name].norm() + 0.05, name
+
+
+def flat(state):
+    """All trained numbers of a state dict in a row."""
+    return torch.cat([value.flatten() for value in state.values() if value.is_floating_point()])
+
+
+def test_fused_optimizer_takes_the_same_steps(tiny, dataset_root, tmp_path, monkeypatch):
+    """Within 1e-5 of the one that updates one weight after the other."""
+    fused = fit(tiny, dataset_root, tmp_path / "fused")
+    monkeypatch.setattr("radiodiff.trainer.loop._FUSED", ())
+    plain = fit(tiny, dataset_root, tmp_path / "plain")
+    for name, is_fused in (("fused", True), ("plain", None)):
+        (checkpoint, *_) = sorted(tmp_path.glob(f"{name}/diffusion/checkpoints/step-*"))
+        state = torch.load(checkpoint / "optimizer.bin", weights_only=True)
+        assert state["param_groups"][0]["fused"] is is_fused
+    assert (flat(fused) - flat(plain)).norm() <= 1e-5 * flat(plain).norm()

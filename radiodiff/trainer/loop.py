@@ -61,6 +61,9 @@ GRID_MAPS = 8
 #: Batches with a loss that is not finite that are kept for inspection, a process.
 _KEPT_BATCHES = 10
 
+#: Devices on which one kernel updates all weights; on others PyTorch chooses.
+_FUSED = ("cpu", "cuda")
+
 #: Variables by which Accelerate takes another engine, which trains other weights.
 _ENGINES = (
     "ACCELERATE_USE_DEEPSPEED",
@@ -192,7 +195,10 @@ class _Loop:
             module.to(accelerator.device)
         self.optimizers = {
             name: torch.optim.AdamW(
-                task.parameters_of(name), lr=config.learning_rate, weight_decay=config.weight_decay
+                task.parameters_of(name),
+                lr=config.learning_rate,
+                weight_decay=config.weight_decay,
+                fused=True if accelerator.device.type in _FUSED else None,
             )
             for name in task.passes
         }
