@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from radiodiff import units
 from radiodiff.checkpoint import load_weights
@@ -88,8 +89,12 @@ class RadioDiffPipeline:
         if config.process.space == "latent":
             autoencoder = AutoencoderKL(config.autoencoder)
             load_weights(autoencoder, run_dir / "autoencoder.safetensors")
-            autoencoder.to(device)
+            autoencoder.to(device).requires_grad_(False)
+            if config.autoencoder_training.channels_last:
+                convert_conv2d_weight_memory_format(autoencoder, torch.channels_last)
         load_weights(network, run_dir / "diffusion.safetensors")
+        if config.training.channels_last:
+            convert_conv2d_weight_memory_format(network, torch.channels_last)
         scale = read_scale(run_dir)
         return cls(
             autoencoder,

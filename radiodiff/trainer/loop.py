@@ -23,6 +23,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list, send_to_device
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils.data import DataLoader, Dataset, default_collate
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -193,6 +194,9 @@ class _Loop:
         self.is_main = accelerator.is_main_process
         for module in task.frozen:
             module.to(accelerator.device)
+        if config.channels_last:
+            for module in (task, *task.frozen):
+                convert_conv2d_weight_memory_format(module, torch.channels_last)
         self.optimizers = {
             name: torch.optim.AdamW(
                 task.parameters_of(name),
@@ -222,6 +226,7 @@ class _Loop:
         config = self.config
         if checkpoint is not None:
             state = load_checkpoint(self.accelerator, checkpoint)
+            self._align_moments()
             self.step, self.seconds, self.saved = state["step"], state["seconds"], state["step"]
             self._log("resumed from %s", checkpoint)
             if state.get("processes", self.processes) != self.processes:
@@ -323,6 +328,14 @@ class _Loop:
                 if (number := self._asked_to_stop()) and not last:
                     self._save()
                     raise Stopped(number)
+
+    def _align_moments(self) -> None:
+        """Lay loaded moments out as their weights: a fused optimizer goes by places in memory."""
+        for optimizer in self.optimizers.values():
+            for weight, state in optimizer.state.items():
+                for name, value in state.items():
+                    if isinstance(value, Tensor) and value.shape == weight.shape:
+                        state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
     def _asked_to_stop(self) -> int:
         """Return the signal that a process was sent, for all processes to act on."""
