@@ -376,3 +376,20 @@ def test_order_in_memory_changes_last_digits_alone(tiny, dataset_root, tmp_path)
         changed = fit(tiny, dataset_root, tmp_path / run, channels_last=not first, **fixed)
         assert (flat(changed) - flat(found[True])).norm() <= 1e-4 * flat(changed).norm()
     assert (flat(found[False]) - flat(found[True])).norm() <= 1e-4 * flat(found[True]).norm()
+
+
+def test_steps_flush_denormals_and_leave_the_thread_as_it_was(
+    tiny, dataset_root, tmp_path, monkeypatch
+):
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor cannot flush denormals")
+    forward, seen = GenerativeTask.forward, []
+
+    def watched(self, *arguments):
+        seen.append(bool(torch.tensor(1e-40) * 1 == 0))
+        return forward(self, *arguments)
+
+    monkeypatch.setattr(GenerativeTask, "forward", watched)
+    fit(tiny, dataset_root, tmp_path, sample_every=0, max_steps=1)
+    assert seen == [True]
+    assert torch.tensor(1e-40) * 1 != 0

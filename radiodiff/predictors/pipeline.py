@@ -26,6 +26,7 @@ from radiodiff.scene import (
     resample_scene,
     stack_scenes,
 )
+from radiodiff.threads import denormals_flushed
 
 __all__ = ["RadioDiffPipeline", "conditioned", "map_generators", "mean_run"]
 
@@ -307,7 +308,8 @@ def conditioned(network: UNet, condition: Tensor) -> Network:
     features = network.encode_condition(condition)
 
     def ask(x_t: Tensor, t: Tensor, s: Tensor | None = None) -> tuple[Tensor, ...]:
-        return network(x_t, t, features, s)
+        with denormals_flushed():
+            return network(x_t, t, features, s)
 
     return ask
 

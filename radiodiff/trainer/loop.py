@@ -45,6 +45,7 @@ from radiodiff.memory import keep_memory
 from radiodiff.noise import BatchShare
 from radiodiff.signals import Stopped, stop_requests
 from radiodiff.tasks import Task
+from radiodiff.threads import denormals_flushed
 from radiodiff.trainer.journal import Journal
 from radiodiff.trainer.schedule import Batches, learning_rate
 from radiodiff.workers import process_state
@@ -379,6 +380,7 @@ class _Loop:
                     f"{self._newest()}. Lower the learning rate"
                 )
 
+    @denormals_flushed()
     def _update(self, name: str, batches: list[RadioMapSample], rate: float) -> dict[str, Tensor]:
         """Run one optimizer step of one pass; return the mean of its logged terms."""
         optimizer = self.optimizers[name]
