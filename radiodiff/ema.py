@@ -44,11 +44,14 @@ class EMA:
         # The first update after the start copies too.
         decay = self.decay_at(step) if step > self.start + self.every else 0.0
         current = network.state_dict()
+        averages, targets = [], []
         for name, average in self.network.state_dict().items():
             if average.is_floating_point():
-                average.lerp_(current[name].to(average), 1 - decay)
+                averages.append(average)
+                targets.append(current[name].to(average))
             else:
                 average.copy_(current[name])
+        torch._foreach_lerp_(averages, targets, 1 - decay)  # a few kernels, not one a tensor
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the averaged weights."""

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from radiodiff.files import shorten
 from radiodiff.models import VGG16Features
+from radiodiff.models.blocks import at_least_single
 from radiodiff.ranges import check_numbers
 from radiodiff.settings import ConfigError
 
@@ -170,6 +171,7 @@ class PerceptualLoss(nn.Module):
         total = torch.zeros(len(target), device=target.device, dtype=target.dtype)
         pairs = zip(self.network(prediction), self.network(target), strict=True)
         for k, (p, g) in enumerate(pairs):
+            p, g = at_least_single(p), at_least_single(g)
             p = p / (p.norm(dim=1, keepdim=True) + 1e-10)
             g = g / (g.norm(dim=1, keepdim=True) + 1e-10)
             total = total + (getattr(self, f"lin{k}") * (p - g).square()).sum(1).mean((1, 2))

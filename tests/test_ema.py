@@ -52,6 +52,26 @@ def test_first_update_after_the_start_copies():
     assert 6 < ema.network[0].weight[0, 0].item() < 9
 
 
+def test_all_tensors_at_once_equal_each_on_its_own():
+    """Bit for bit, of several sizes and types."""
+    online = nn.ModuleList([nn.Linear(3, 5), nn.Linear(7, 2).double(), nn.BatchNorm2d(4)])
+    ema = EMA(online, decay=0.9, start=0, every=1)
+    expected = {name: value.clone() for name, value in ema.state_dict().items()}
+    for step in range(2, 6):
+        current = {
+            name: torch.randn_like(value) if value.is_floating_point() else value + 1
+            for name, value in online.state_dict().items()
+        }
+        online.load_state_dict(current)
+        ema.update(online, step)
+        for name, value in expected.items():
+            if value.is_floating_point():
+                value.lerp_(current[name], 1 - ema.decay_at(step))
+            else:
+                value.copy_(current[name])
+    assert all(torch.equal(value, expected[name]) for name, value in ema.state_dict().items())
+
+
 def test_only_every_so_many_steps():
     online = network(0.0)
     ema = EMA(online, decay=0.9, start=0, every=10)

@@ -103,3 +103,26 @@ def test_quiet_machine_keeps_its_threads(counts, monkeypatch, caplog):
     threads.leave_room()
     assert not counts
     assert not caplog.records
+
+
+def flushes():
+    return bool(torch.tensor(1e-40) * 1 == 0)
+
+
+def test_denormals_are_flushed_within_and_as_before_after():
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor cannot flush denormals")
+    with threads.denormals_flushed():
+        assert flushes()
+        with threads.denormals_flushed():
+            assert flushes()
+        assert flushes()
+    assert not flushes()
+
+    def fail():
+        with threads.denormals_flushed():
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert not flushes()

@@ -343,3 +343,53 @@ def test_mixed_precision_trains(tiny, dataset_root, tmp_path, stage):
     for name, value in mixed.items():
         if value.is_floating_point():
             assert (value - plain[name]).norm() <= 0.05 * plain[name].norm() + 0.05, name
+
+
+def flat(state):
+    """All trained numbers of a state dict in a row."""
+    return torch.cat([value.flatten() for value in state.values() if value.is_floating_point()])
+
+
+def test_fused_optimizer_takes_the_same_steps(tiny, dataset_root, tmp_path, monkeypatch):
+    """Within 1e-5 of the one that updates one weight after the other."""
+    fused = fit(tiny, dataset_root, tmp_path / "fused")
+    monkeypatch.setattr("radiodiff.trainer.loop._FUSED", ())
+    plain = fit(tiny, dataset_root, tmp_path / "plain")
+    for name, is_fused in (("fused", True), ("plain", None)):
+        (checkpoint, *_) = sorted(tmp_path.glob(f"{name}/diffusion/checkpoints/step-*"))
+        state = torch.load(checkpoint / "optimizer.bin", weights_only=True)
+        assert state["param_groups"][0]["fused"] is is_fused
+    assert (flat(fused) - flat(plain)).norm() <= 1e-5 * flat(plain).norm()
+
+
+def test_order_in_memory_changes_last_digits_alone(tiny, dataset_root, tmp_path):
+    """Within 1e-4 without dropout; a run that goes on in the other order keeps its moments."""
+    tiny = dataclasses.replace(tiny, network=dataclasses.replace(tiny.network, dropout=0.0))
+    fixed = {"decay_power": 0.0, "sample_every": 0}
+    found = {
+        last: fit(tiny, dataset_root, tmp_path / str(last), channels_last=last, **fixed)
+        for last in (True, False)
+    }
+    assert all(value.is_contiguous() for value in found[True].values())
+    for run, first in (("a", True), ("b", False)):
+        fit(tiny, dataset_root, tmp_path / run, channels_last=first, max_steps=2, **fixed)
+        changed = fit(tiny, dataset_root, tmp_path / run, channels_last=not first, **fixed)
+        assert (flat(changed) - flat(found[True])).norm() <= 1e-4 * flat(changed).norm()
+    assert (flat(found[False]) - flat(found[True])).norm() <= 1e-4 * flat(found[True]).norm()
+
+
+def test_steps_flush_denormals_and_leave_the_thread_as_it_was(
+    tiny, dataset_root, tmp_path, monkeypatch
+):
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor cannot flush denormals")
+    forward, seen = GenerativeTask.forward, []
+
+    def watched(self, *arguments):
+        seen.append(bool(torch.tensor(1e-40) * 1 == 0))
+        return forward(self, *arguments)
+
+    monkeypatch.setattr(GenerativeTask, "forward", watched)
+    fit(tiny, dataset_root, tmp_path, sample_every=0, max_steps=1)
+    assert seen == [True]
+    assert torch.tensor(1e-40) * 1 != 0

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from radiodiff.models.blocks import at_least_single
+
 __all__ = [
     "Attention",
     "ChannelNorm",
@@ -33,6 +35,7 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the standardised features, shape ``(b, c, h, w)``."""
+        x = at_least_single(x)  # in half precision a mean swallows small variances
         variance, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
         return (x - mean) * (variance + 1e-5).rsqrt() * self.gain
 

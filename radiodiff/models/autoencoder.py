@@ -182,6 +182,7 @@ class AutoencoderKL(nn.Module):
                 "pad or crop the map"
             )
         moments = self.quant_conv(self.encoder(radio_map))
+        moments = moments.to(radio_map.dtype)  # in mixed precision too: no loss in half precision
         mean, log_variance = moments.chunk(2, dim=1)
         return DiagonalGaussian(mean, log_variance.clamp(-30.0, 20.0))
 
@@ -203,7 +204,7 @@ class AutoencoderKL(nn.Module):
             raise ValueError(
                 f"expected latents of shape (b, {expected}, h, w), got {tuple(latent.shape)}"
             )
-        return self.decoder(self.post_quant_conv(latent))
+        return self.decoder(self.post_quant_conv(latent)).to(latent.dtype)
 
     def forward(
         self,

@@ -55,15 +55,44 @@ class WeightStandardizedConv2d(nn.Conv2d):
 
     Source: Qiao et al., *Micro-Batch Training with Batch-Channel Normalization and Weight
     Standardization*, arXiv:1903.10520.
+
+    Where nothing trains (eval mode, a frozen weight, no gradients) the standardised filters are
+    kept until the weight changes. PyTorch does not see a change in place of ``weight.data``.
     """
+
+    #: The weight that was standardised, its version then, and the filters; in no state dict.
+    _kept: tuple[Tensor, int, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of ``x`` with the standardised filters."""
+        return self._conv_forward(x, self._filters(), self.bias)
+
+    def _filters(self) -> Tensor:
+        """Return the standardised filters: those that were kept, if they are this weight's."""
+        weight = self.weight
+        # A fused optimizer raises no version: a weight that can be trained is none to keep.
+        if self.training or torch.is_grad_enabled() or weight.requires_grad:
+            self._kept = None
+            return self._standardised()
+        if (
+            torch.compiler.is_compiling()
+            or weight.is_inference()
+            or type(weight) is not nn.Parameter
+        ):
+            return self._standardised()
+        # What was kept holds on to its memory, so no other weight can lie there.
+        if self._kept is not None:
+            seen, version, filters = self._kept
+            if seen.data_ptr() == weight.data_ptr() and version == weight._version:
+                return filters
+        self._kept = weight.detach(), weight._version, self._standardised()
+        return self._kept[2]
+
+    def _standardised(self) -> Tensor:
         # As upstream for float32, which takes an epsilon of 1e-3 for all other types (D9).
         filters = self.weight.flatten(1)
         filters = functional.layer_norm(filters, filters.shape[1:], eps=1e-5)
-        weight = filters.view_as(self.weight)
-        return self._conv_forward(x, weight, self.bias)
+        return filters.view_as(self.weight)
 
 
 class ResidualBlock(nn.Module):

@@ -50,7 +50,7 @@ class PatchDiscriminator(nn.Module):
         Returns:
             Unbounded scores, shape ``(b, 1, h / 8 - 2, w / 8 - 2)`` at 3 layers.
         """
-        return self.main(radio_map)
+        return self.main(radio_map).to(radio_map.dtype)  # in mixed precision too
 
 
 def init_patch(module: nn.Module) -> None:

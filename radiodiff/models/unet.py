@@ -285,7 +285,8 @@ class UNet(nn.Module):
             s: Earlier ends of the steps, in [0, t], shape ``(b,)``; for a network of two times.
 
         Returns:
-            One raw output for each of ``config.heads``, each of shape ``(b, c, h, w)``.
+            One raw output for each of ``config.heads``, each of shape ``(b, c, h, w)`` and the type
+            of ``x_t``, in mixed precision too.
 
         Raises:
             ValueError: If a shape does not fit the network or the other arguments, or there is one
@@ -321,7 +322,8 @@ class UNet(nn.Module):
         x = self.middle_block1(x, time)
         x = self.middle_attention(x)
         x = self.middle_block2(x, time)
-        return tuple(path(x, stem, skips, conditions, time) for path in self.paths.values())
+        outputs = (path(x, stem, skips, conditions, time) for path in self.paths.values())
+        return tuple(output.to(x_t.dtype) for output in outputs)  # no loss in half precision
 
     def _check(self, x_t: Tensor, t: Tensor, features: Sequence[Tensor], s: Tensor | None) -> None:
         channels = self.config.latent_channels

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from radiodiff import units
 from radiodiff.checkpoint import load_weights
@@ -25,6 +26,7 @@ from radiodiff.scene import (
     resample_scene,
     stack_scenes,
 )
+from radiodiff.threads import denormals_flushed
 
 __all__ = ["RadioDiffPipeline", "conditioned", "map_generators", "mean_run"]
 
@@ -88,12 +90,16 @@ class RadioDiffPipeline:
         if config.process.space == "latent":
             autoencoder = AutoencoderKL(config.autoencoder)
             load_weights(autoencoder, run_dir / "autoencoder.safetensors")
-            autoencoder.to(device)
+            autoencoder.to(device).requires_grad_(False)
+            if config.autoencoder_training.channels_last:
+                convert_conv2d_weight_memory_format(autoencoder, torch.channels_last)
         load_weights(network, run_dir / "diffusion.safetensors")
+        if config.training.channels_last:
+            convert_conv2d_weight_memory_format(network, torch.channels_last)
         scale = read_scale(run_dir)
         return cls(
             autoencoder,
-            network.to(device),
+            network.to(device).requires_grad_(False),
             scale,
             config,
             mean=mean_run(config, device=device),
@@ -302,7 +308,8 @@ def conditioned(network: UNet | PlainUNet, condition: Tensor) -> Network:
     features = network.encode_condition(condition)
 
     def ask(x_t: Tensor, t: Tensor, s: Tensor | None = None) -> tuple[Tensor, ...]:
-        return network(x_t, t, features, s)
+        with denormals_flushed():
+            return network(x_t, t, features, s)
 
     return ask
 

@@ -103,7 +103,7 @@ def evaluate_run(
     leak = _leaks(config, held_out)
     if leak and not allow_leak:
         raise ValueError(_UNFAIR.format("; ".join(leak.values())))
-    fill_channels(held_out, workers=config.data.workers)
+    fill_channels(held_out)
     judged = {"radiodiff": _model(pipeline, held_out)}
     judged |= {_shown(name): make_predictor(name, training, device=device) for name in predictors}
     maps = f"{len(held_out)} maps of {len(held_out.maps)} tiles"

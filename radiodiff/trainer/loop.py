@@ -23,6 +23,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list, send_to_device
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils.data import DataLoader, Dataset, default_collate
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -44,6 +45,7 @@ from radiodiff.memory import keep_memory
 from radiodiff.noise import BatchShare
 from radiodiff.signals import Stopped, stop_requests
 from radiodiff.tasks import Task
+from radiodiff.threads import denormals_flushed
 from radiodiff.trainer.journal import Journal
 from radiodiff.trainer.schedule import Batches, learning_rate
 from radiodiff.workers import process_state
@@ -63,6 +65,9 @@ GRID_MAPS = 8
 
 #: Batches with a loss that is not finite that are kept for inspection, a process.
 _KEPT_BATCHES = 10
+
+#: Devices on which one kernel updates all weights; on others PyTorch chooses.
+_FUSED = ("cpu", "cuda")
 
 #: Variables by which Accelerate takes another engine, which trains other weights.
 _ENGINES = (
@@ -197,9 +202,15 @@ class _Loop:
         self.is_main = accelerator.is_main_process
         for module in task.frozen:
             module.to(accelerator.device)
+        if config.channels_last:
+            for module in (task, *task.frozen):
+                convert_conv2d_weight_memory_format(module, torch.channels_last)
         self.optimizers = {
             name: torch.optim.AdamW(
-                task.parameters_of(name), lr=config.learning_rate, weight_decay=config.weight_decay
+                task.parameters_of(name),
+                lr=config.learning_rate,
+                weight_decay=config.weight_decay,
+                fused=True if accelerator.device.type in _FUSED else None,
             )
             for name in task.passes
         }
@@ -224,6 +235,7 @@ class _Loop:
         config = self.config
         if checkpoint is not None:
             state = load_checkpoint(self.accelerator, checkpoint)
+            self._align_moments()
             self.step, self.saved = state["step"], state["step"]
             self.spent = np.array([state["seconds"], state.get("cpu_seconds", 0.0)])
             self._log("resumed from %s", checkpoint)
@@ -335,6 +347,14 @@ class _Loop:
                     self._save()
                     raise Stopped(number)
 
+    def _align_moments(self) -> None:
+        """Lay loaded moments out as their weights: a fused optimizer goes by places in memory."""
+        for optimizer in self.optimizers.values():
+            for weight, state in optimizer.state.items():
+                for name, value in state.items():
+                    if isinstance(value, Tensor) and value.shape == weight.shape:
+                        state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
+
     def _asked_to_stop(self) -> int:
         """Return the signal that a process was sent, for all processes to act on."""
         number = self.stop_request()
@@ -381,6 +401,7 @@ class _Loop:
                     f"{self._newest()}. Lower the learning rate"
                 )
 
+    @denormals_flushed()
     def _update(self, name: str, batches: list[RadioMapSample], rate: float) -> dict[str, Tensor]:
         """Run one optimizer step of one pass; return the mean of its logged terms."""
         optimizer = self.optimizers[name]
@@ -396,6 +417,8 @@ class _Loop:
             synchronise = is_last and self.config.synchronise_gradients
             with nullcontext() if synchronise else self.accelerator.no_sync(self.model):
                 result = self.model(batch, name, self.step, generator)
+                # On a GPU this waits for the forward pass. It stays: the batch that is kept, the
+                # step that is named and the one that raises must be the same.
                 if not torch.isfinite(result.loss):
                     self._non_finite(name, "loss", result.loss, batch, result.terms)
                     is_told = True
@@ -434,6 +457,7 @@ class _Loop:
             rank=self.accelerator.process_index,
             world=self.accelerator.num_processes,
         )
+        is_cuda = self.accelerator.device.type == "cuda"
         # Packed images travel as bytes, a sixth of the floats that are made of them here.
         if GrayBatches.serve(self.dataset):
             source = {"dataset": GrayBatches(self.dataset), "batch_size": None, "sampler": sampler}
@@ -442,11 +466,11 @@ class _Loop:
         loader = DataLoader(
             **source,
             num_workers=self.workers,
-            pin_memory=self.accelerator.device.type == "cuda",
+            pin_memory=is_cuda,  # copies then run beside the step before
             generator=torch.Generator(),  # keeps the loader's own draws away from dropout
         )
         for batch in sound_batches(loader):
-            batch = send_to_device(batch, self.accelerator.device)
+            batch = send_to_device(batch, self.accelerator.device, non_blocking=is_cuda)
             yield to_samples(batch) if isinstance(batch, GrayBatch) else batch
 
     def _newest(self) -> str:

@@ -10,6 +10,7 @@ from torch.nn import functional
 from radiodiff.models import Attention, LinearAttention, RelationBlock, WindowedCrossAttention
 from radiodiff.models.attention import pool_windows, sine_position_code
 from radiodiff.models.autoencoder import SpatialAttention
+from radiodiff.models.swin import ShiftedWindowAttention
 
 
 @torch.no_grad()
@@ -108,3 +109,41 @@ def test_relation_block_refuses_unknown_norms_and_widths():
         RelationBlock(8, 8, 8, (1, 1), (1, 1), norm="layer")
     with pytest.raises(ValueError, match="multiple of heads=8"):
         WindowedCrossAttention(12, (1, 1), (1, 1))
+
+
+def plain_attention(query, key, value, mask=None, *, scale=None):
+    logits = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+    return (logits if mask is None else logits + mask).softmax(-1) @ value
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("layer", "shapes"),
+    [
+        (Attention(16), [(2, 16, 6, 5)]),
+        (SpatialAttention(32), [(2, 32, 6, 5)]),
+        (WindowedCrossAttention(16, (2, 2), (3, 4)), [(2, 16, 6, 8), (2, 16, 4, 6)]),
+        (
+            WindowedCrossAttention(16, (2, 2), (3, 4), scale_logits=False),
+            [(2, 16, 6, 8), (2, 16, 4, 6)],
+        ),
+        (ShiftedWindowAttention(8, heads=2, window=4, shift=2), [(2, 9, 8, 8)]),
+    ],
+    ids=["u-net", "autoencoder", "relation", "unscaled relation", "swin"],
+)
+def test_fused_attention_equals_the_softmax_of_logits(layer, shapes, monkeypatch):
+    """Float32 within 1e-5, bfloat16 within 2^-5 of the largest value."""
+    layer.eval()
+    inputs = [torch.randn(shape) for shape in shapes]
+    asked = []
+    fused = functional.scaled_dot_product_attention
+    note = lambda *args, **kwargs: asked.append(1) or fused(*args, **kwargs)  # noqa: E731
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", note)
+    ours = layer(*inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = layer(*inputs)
+    assert len(asked) == 2
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", plain_attention)
+    plain = layer(*inputs)
+    torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-5 * plain.abs().max().item())
+    assert (rough.float() - plain).abs().max() < 2**-5 * plain.abs().max()

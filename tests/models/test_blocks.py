@@ -100,3 +100,68 @@ def test_fixed_filter_refuses_other_sizes_and_off_does_nothing():
     x = torch.randn(1, 8, 4, 4)
     assert off(x) is x
     assert not any(parameter.requires_grad for parameter in off.parameters())
+
+
+def frozen(layer):
+    return layer.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def test_standardised_filters_are_kept_while_nothing_trains(monkeypatch):
+    layer = frozen(WeightStandardizedConv2d(4, 6, 3, padding=1))
+    x = torch.randn(2, 4, 8, 8)
+    first = layer(x)
+    monkeypatch.setattr(functional, "layer_norm", None)  # a call would fail
+    assert torch.equal(layer(x), first)
+    monkeypatch.undo()
+    with torch.enable_grad():
+        assert torch.equal(layer(x), first)
+    assert layer._kept is None
+    assert sorted(layer.state_dict()) == ["bias", "weight"]
+
+
+def _load(layer, new):
+    layer.load_state_dict({"weight": new, "bias": layer.bias})
+
+
+def _average(layer, new):
+    torch._foreach_lerp_([layer.state_dict()["weight"]], [new], 0.5)
+
+
+def _replace_twice(layer, new):
+    layer.weight.data = new.clone()
+    layer.weight.data = new.flip(0)  # may lie where the first weight lay
+
+
+def _train(layer, new):
+    layer.requires_grad_(True)
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
+    with torch.enable_grad():
+        layer(torch.randn(1, 4, 5, 5)).square().sum().backward()
+    layer(torch.randn(1, 4, 5, 5))  # between gradient and step
+    optimizer.step()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "change",
+    [
+        _load,
+        _average,
+        _replace_twice,
+        _train,
+        lambda layer, new: layer.weight.copy_(new),
+        lambda layer, new: setattr(layer, "weight", nn.Parameter(new)),
+        lambda layer, new: layer.double(),
+    ],
+    ids=["loaded", "averaged", "replaced twice", "trained", "copied", "set", "other type"],
+)
+def test_stale_filters_are_never_used(change):
+    layer = frozen(WeightStandardizedConv2d(4, 6, 3, padding=1))
+    x = torch.randn(2, 4, 8, 8)
+    layer(x)
+    for _ in range(3):
+        change(layer, torch.randn(6, 4, 3, 3))
+        fresh = WeightStandardizedConv2d(4, 6, 3, padding=1).to(layer.weight.dtype)
+        fresh.load_state_dict(layer.state_dict())
+        assert torch.equal(layer(x.to(layer.weight.dtype)), fresh(x.to(layer.weight.dtype)))

@@ -116,7 +116,9 @@ def test_unet_runs_in_mixed_precision():
     exact, _ = unet(x_t, t, unet.encode_condition(condition))
     with torch.autocast("cpu", torch.bfloat16):
         rough, _ = unet(x_t, t, unet.encode_condition(condition))
-    assert (rough.float() - exact).abs().max() < 0.2 * exact.abs().max()
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, exact)
+    assert (rough - exact).abs().max() < 0.2 * exact.abs().max()
 
 
 def test_unet_refuses_wrong_shapes():
