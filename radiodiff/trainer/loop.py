@@ -373,6 +373,8 @@ class _Loop:
             synchronise = is_last and self.config.synchronise_gradients
             with nullcontext() if synchronise else self.accelerator.no_sync(self.model):
                 result = self.model(batch, name, self.step, generator)
+                # On a GPU this waits for the forward pass. It stays: the batch that is kept, the
+                # step that is named and the one that raises must be the same.
                 if not torch.isfinite(result.loss):
                     self._non_finite(name, "loss", result.loss, batch, result.terms)
                     is_told = True
@@ -411,6 +413,7 @@ class _Loop:
             rank=self.accelerator.process_index,
             world=self.accelerator.num_processes,
         )
+        is_cuda = self.accelerator.device.type == "cuda"
         # Packed images travel as bytes, a sixth of the floats that are made of them here.
         if GrayBatches.serve(self.dataset):
             source = {"dataset": GrayBatches(self.dataset), "batch_size": None, "sampler": sampler}
@@ -419,11 +422,11 @@ class _Loop:
         loader = DataLoader(
             **source,
             num_workers=self.workers,
-            pin_memory=self.accelerator.device.type == "cuda",
+            pin_memory=is_cuda,  # copies then run beside the step before
             generator=torch.Generator(),  # keeps the loader's own draws away from dropout
         )
         for batch in sound_batches(loader):
-            batch = send_to_device(batch, self.accelerator.device)
+            batch = send_to_device(batch, self.accelerator.device, non_blocking=is_cuda)
             yield to_samples(batch) if isinstance(batch, GrayBatch) else batch
 
     def _newest(self) -> str:
