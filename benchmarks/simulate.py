@@ -41,12 +41,12 @@ def dominant_path(buildings: Sequence[Polygon], size: int, cell_size_m: float) -
     return DominantPath(buildings, size, cell_size_m).path_gain_db
 
 
-def ray_tracing(reflections: int) -> Engine:
-    """Return a builder of ray tracing with this many reflections."""
+def ray_tracing(interactions: int) -> Engine:
+    """Return a builder of ray tracing with this many interactions."""
 
     def build(buildings: Sequence[Polygon], size: int, cell_size_m: float) -> Any:
         engine = RayTracing(buildings, size, cell_size_m)
-        return lambda position: engine.path_gain_db(position, reflections=reflections)
+        return lambda position: engine.path_gain_db(position, interactions=interactions)
 
     return build
 

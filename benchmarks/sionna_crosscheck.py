@@ -100,11 +100,13 @@ def compare(arguments: argparse.Namespace) -> list[Row]:
     """Return times and differences [dB] of both codes, one row per map."""
     rows = []
     size = arguments.size
-    RayTracing([], 8, 1.0).path_gain_db((4.0, 4.0), reflections=1)  # compile
+    RayTracing([], 8, 1.0).path_gain_db((4.0, 4.0), interactions=1)  # compile
     for city in arguments.cities:
         rng = np.random.default_rng(arguments.seed)
         buildings = city_tile(city, rng, float(size))
-        engine = RayTracing(buildings, size, 1.0, RayTracingConstants(diffractions=0))
+        engine = RayTracing(
+            buildings, size, 1.0, RayTracingConstants(interaction_model="theory", corners=0)
+        )
         scene = sionna_scene(engine._scene.grid.walls)
         is_clear = ndimage.distance_transform_edt(~engine.building_mask) > WALL_DISTANCE_M + 0.5
         for cell in place_transmitters(engine.building_mask, arguments.transmitters, rng):
@@ -139,7 +141,7 @@ def reflected_gain(
 ) -> np.ndarray:
     """Return our power gain over reflected paths [1], shape ``(size, size)``."""
     direct, total = (
-        10 ** (engine.path_gain_db(position, reflections=r) / 10) for r in (0, reflections)
+        10 ** (engine.path_gain_db(position, interactions=r) / 10) for r in (0, reflections)
     )
     return np.nan_to_num(total - direct)
 

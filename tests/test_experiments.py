@@ -6,10 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import shapely
 import torch
 
 from experiments import ablate_corrections as ablation
 from experiments import calibrate_dominant_path as calibration
+from experiments import calibrate_ray_tracing as ray_calibration
 from experiments import sweep_steps
 from experiments.common import Origin, make_parser, measured_once, write_result
 from radiodiff import units
@@ -17,7 +19,7 @@ from radiodiff.config import build_config, load_config, save_config
 from radiodiff.data import RadioMapSample
 from radiodiff.processes import ConstantSDE
 from radiodiff.sampler import SamplerConfig
-from radiodiff.simulate import DominantPath
+from radiodiff.simulate import DominantPath, RayTracing
 
 
 def test_result_says_who_made_it_and_holds_its_configuration(tmp_path, capsys):
@@ -197,3 +199,20 @@ def test_calibration_counts_cells_above_the_noise():
     (by_bends,) = calibration.by_bends(engine, [(one, path_map)])
     assert (by_bends["bends"], by_bends["cells"]) == ("0", 240)
     assert np.isclose(by_bends["rmse_db"], 2)
+
+
+def test_calibration_of_rays_counts_heard_cells_in_shadow():
+    block = [shapely.box(0, 6, 12, 10)]
+    engine = RayTracing(block, 16, 1.0)
+    simulated = engine.path_gain_db((2.5, 2.5), interactions=2)
+    one = calibration.Measured(0, (2.5, 2.5), np.nan_to_num(simulated, nan=-147.0) - 3.0)
+    mask = ray_calibration.shadow(engine, one, block)
+    assert 20 < mask.sum() < 96  # behind the block
+    assert not mask[10:].any()
+    found = ray_calibration.measure(engine, [one], [mask], 2)
+    assert found["rmse_db"] == pytest.approx(3)
+    assert found["bias_db"] == pytest.approx(3)
+    gray = units.path_gain_db_to_uint8(simulated)
+    assert found["mean_gray"] == pytest.approx(gray.mean())
+    one.path_gain_db[mask] = -130.0  # below the noise
+    assert not ray_calibration.shadow(engine, one, block).any()

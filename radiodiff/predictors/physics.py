@@ -20,19 +20,19 @@ def dominant_path(scenes: Scene, *, samples: int = 1, seed: int = 0) -> Tensor:
     return torch.from_numpy(np.stack(maps))[:, None]
 
 
-def ray_tracing(scenes: Scene, *, samples: int = 1, seed: int = 0, reflections: int = 2) -> Tensor:
+def ray_tracing(scenes: Scene, *, samples: int = 1, seed: int = 0, interactions: int = 2) -> Tensor:
     """Return the gain of traced rays over the raster of known buildings, shape ``(b, 1, h, w)``.
 
     Args:
         scenes: A batch; paths lose power in cars where these are known.
         samples: Ignored: nothing is drawn.
         seed: Ignored.
-        reflections: Most walls that a path may touch; 2 and 4 stand for RadioMapSeer's IRT2 and
-            IRT4.
+        interactions: Most reflections and corners on a path; 2 and 4 stand for RadioMapSeer's
+            IRT2 and IRT4.
     """
     scenes = checked_scenes(scenes)
     maps = [
-        raster_ray_gain_db(*one, reflections=reflections, cars_mask=cars.cpu().numpy())
+        raster_ray_gain_db(*one, interactions=interactions, cars_mask=cars.cpu().numpy())
         for one, cars in zip(map_inputs(scenes), scenes.cars_mask, strict=True)
     ]
     return torch.from_numpy(np.stack(maps))[:, None]

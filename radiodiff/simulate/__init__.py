@@ -31,7 +31,9 @@ from radiodiff.simulate.outlines import (
 from radiodiff.simulate.own_city import simulate_outlines
 from radiodiff.simulate.raster import raster_gain_db, raster_ray_gain_db
 from radiodiff.simulate.ray_tracing import RayTracing, RayTracingConstants
+from radiodiff.simulate.rays import EmpiricalLosses
 from radiodiff.simulate.visibility import line_of_sight_mask
+from radiodiff.simulate.wedges import corner_loss_db
 
 __all__ = [
     "ATTRIBUTION",
@@ -40,6 +42,7 @@ __all__ = [
     "VARIANTS",
     "DominantPath",
     "DominantPathConstants",
+    "EmpiricalLosses",
     "PathMap",
     "RayTracing",
     "RayTracingConstants",
@@ -49,6 +52,7 @@ __all__ = [
     "car_loss_db",
     "city_of_map",
     "city_tile",
+    "corner_loss_db",
     "dataset_outlines",
     "line_of_sight_mask",
     "load_city",

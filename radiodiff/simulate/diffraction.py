@@ -1,8 +1,9 @@
 """Waves that bend round corners: who reaches a corner, and what arrives in the shadow behind it.
 
-Waves at a corner come from the transmitter and from its images in the wall sequences that the fan
-of rays met (`radiodiff.simulate.ray_tracing` says more). Behind the corner they go straight on to
-cell centres, or in a fan of rays over further walls. Compiled code is cached per file, see
+Waves at a corner come from the transmitter, from its images in the wall sequences that the fan of
+rays met (`radiodiff.simulate.ray_tracing` says more), and straight from other corners. Behind the
+corner they go on to cell centres, to further corners, or in a fan of rays over further walls.
+Compiled code is cached per file, see
 `radiodiff.simulate.grid`.
 """
 
@@ -13,6 +14,7 @@ import numpy as np
 from radiodiff.simulate.compiled import njit
 from radiodiff.simulate.rays import (
     MIN_PATH_M,
+    WAVELENGTH_M,
     Load,
     Ray,
     RayScene,
@@ -26,14 +28,17 @@ from radiodiff.simulate.rays import (
 from radiodiff.simulate.visibility import CornerSpans
 from radiodiff.simulate.wedges import (
     Angle,
+    Links,
     Opening,
     Wedges,
     angle_at,
+    corner_loss_db,
     halved,
     lit_face,
     opening,
     wedge_gain,
 )
+from radiodiff.units import FLOOR_DB
 
 __all__ = ["Wave", "diffract", "waves_at_corners"]
 
@@ -41,6 +46,12 @@ __all__ = ["Wave", "diffract", "waves_at_corners"]
 MIN_PIECE_M = 0.1
 #: Distances behind a corner where its wave is evaluated; between them its inverse is linear [m].
 NODES_M = 4.0 ** np.arange(6)
+#: Finer ones, as the empirical model has more curvature near the corner [m].
+EMPIRICAL_NODES_M = 2.0 ** np.arange(0, 10.5, 0.5)
+#: In the empirical model waves with a path gain below this at a corner end there: 10 dB below the
+#: floor, from where they lose 6 dB and more [dB].
+MIN_WAVE_DB = FLOOR_DB - 10
+_MIN_POWER = 10 ** (MIN_WAVE_DB / 10) * (4 * np.pi / WAVELENGTH_M) ** 2
 #: Rays leave a corner from this far in front of its tip, so as not to hit its own walls [m].
 TIP_M = 1e-3
 
@@ -51,8 +62,8 @@ class Wave(NamedTuple):
     corner: int
     face: int
     """The lit face, see `radiodiff.simulate.wedges.lit_face`."""
-    reflections: int
-    """Walls touched before the corner."""
+    left: int
+    """Interactions that its paths may still have behind this corner."""
     angle: Angle
     """Angle of the source, or of its image, from the lit face."""
     before_m: float
@@ -67,9 +78,11 @@ class Wave(NamedTuple):
 def diffract(
     scene: RayScene,
     wedges: Wedges,
+    links: Links,
     seen: CornerSpans,
     source: np.ndarray,
     hits: np.ndarray,
+    corners: int,
     rays_per_turn: int,
     power: np.ndarray,
     cell_sums: np.ndarray,
@@ -79,16 +92,26 @@ def diffract(
     Args:
         scene: What rays can meet.
         wedges: Corners that diffract.
+        links: Which corners see each other.
         seen: Cells that each corner sees.
         source: Transmitter [m], shape ``(2,)``.
         hits: Walls that rays round the transmitter met, -1 behind the last, shape
-            ``(rays, reflections)``; paths touch as many walls before and behind the corner.
+            ``(rays, interactions)``.
+        corners: Most corners on one path, 1 or more.
         rays_per_turn: Rays round a corner, per full turn.
         power: Receives what arrives at cell centres without a reflection behind the corner.
         cell_sums: Receives power times area of what is reflected behind the corner.
     """
     waves = waves_at_corners(scene, wedges, source, hits)
-    reflections = hits.shape[1]
+    begin = 0
+    for _ in range(corners - 1):
+        end = len(waves)
+        for k in range(begin, end):
+            if waves[k].left > 0:
+                _bend_to_corners(scene, wedges, links, waves[k], waves)
+        begin = end
+    order = np.array([2 * wave.corner + wave.face for wave in waves])
+    waves = [waves[k] for k in np.argsort(order, kind="mergesort")]
     begin = 0
     while begin < len(waves):
         end = begin
@@ -98,8 +121,11 @@ def diffract(
         group = waves[begin:end]
         spans = seen.spans[seen.first_span[corner] : seen.first_span[corner + 1]]
         _bend_to_cells(scene, wedges, group, spans, power)
-        if reflections > 0:
-            _bend_to_walls(scene, wedges, group, reflections, rays_per_turn, cell_sums)
+        left = 0
+        for wave in group:
+            left = max(left, wave.left)
+        if left > 0:
+            _bend_to_walls(scene, wedges, group, left, rays_per_turn, cell_sums)
         begin = end
 
 
@@ -116,19 +142,22 @@ def waves_at_corners(
         scene: What rays can meet.
         wedges: Corners that diffract.
         source: Transmitter [m], shape ``(2,)``.
-        hits: Walls that rays round the transmitter met, shape ``(rays, reflections)``.
-
-    Returns:
-        Waves sorted by corner and face.
+        hits: Walls that rays round the transmitter met, shape ``(rays, interactions)``. In the
+            empirical model the corner counts as one of the interactions of a path, in theory it
+            comes on top.
     """
-    rays, reflections = hits.shape
+    rays, interactions = hits.shape
+    left = interactions - 1 if scene.is_empirical else interactions
     waves = [Wave(0, 0, 0, halved(0.0, np.pi), 0.0, 0.0, 0j)]  # tells the compiler the type
     waves.pop()
     ahead = np.zeros((2, 2))
+    if left < 0:
+        return waves
     no_walls = hits[0, :0]
     for corner in range(len(wedges.points)):
-        _add_wave(scene, wedges, source, no_walls, source, wedges.points[corner], corner, waves)
-    for count in range(1, reflections + 1):
+        target = wedges.points[corner]
+        _add_wave(scene, wedges, source, no_walls, source, target, corner, left, waves)
+    for count in range(1, left + 1):
         # Begin where a beam begins.
         begin = 0
         while begin < rays and (hits[begin - 1, :count] == hits[begin, :count]).all():
@@ -144,10 +173,9 @@ def waves_at_corners(
                 for side, ray in enumerate((begin + first - 1, begin + last + 1)):
                     angle = (ray + 0.5) * 2 * np.pi / rays
                     ahead[side, 0], ahead[side, 1] = np.cos(angle), np.sin(angle)
-                _add_waves(scene, wedges, source, walls, ahead, waves)
+                _add_waves(scene, wedges, source, walls, ahead, left - count, waves)
             first = last + 1
-    order = np.array([2 * wave.corner + wave.face for wave in waves])
-    return [waves[k] for k in np.argsort(order, kind="mergesort")]
+    return waves
 
 
 @njit
@@ -157,6 +185,7 @@ def _add_waves(
     source: np.ndarray,
     walls: np.ndarray,
     ahead: np.ndarray,
+    left: int,
     waves: list[Wave],
 ) -> None:
     """Append what a beam between two directions, over a sequence of walls, brings to corners."""
@@ -178,7 +207,7 @@ def _add_waves(
         y = origin[1] + px * unit_x[1] + py * unit_y[1] - source[1]
         if ahead[0, 0] * y - ahead[0, 1] * x > 0 and x * ahead[1, 1] - y * ahead[1, 0] >= 0:
             target[0], target[1] = source[0] + x, source[1] + y
-            _add_wave(scene, wedges, source, walls, image, target, corner, waves)
+            _add_wave(scene, wedges, source, walls, image, target, corner, left, waves)
 
 
 @njit
@@ -190,6 +219,7 @@ def _add_wave(
     image: np.ndarray,
     target: np.ndarray,
     corner: int,
+    left: int,
     waves: list[Wave],
 ) -> None:
     """Append the wave from an image source to a corner if its path exists and throws a shadow."""
@@ -213,9 +243,38 @@ def _add_wave(
             rest -= piece
     before = np.hypot(image[0] - wedges.tips[corner, 0], image[1] - wedges.tips[corner, 1])
     before = max(MIN_PIECE_M, before)
+    if scene.is_empirical and share < _MIN_POWER * before**2:
+        return
     near = reflection(np.sin(angle), scene.permittivity, scene.is_vertical)
     halves = halved(angle, wedges.open_rad[corner])
-    waves.append(Wave(corner, face, len(walls), halves, before, share, near))
+    waves.append(Wave(corner, face, left, halves, before, share, near))
+
+
+@njit
+def _bend_to_corners(
+    scene: RayScene, wedges: Wedges, links: Links, wave: Wave, waves: list[Wave]
+) -> None:
+    """Append what a wave brings to the corners that lie in its shadow, in the empirical model."""
+    corner = wave.corner
+    open_rad = wedges.open_rad[corner]
+    px, py = wedges.points[corner]
+    tx, ty = wedges.tips[corner]
+    for k in range(links.first_link[corner], links.first_link[corner + 1]):
+        target = links.targets[k]
+        x, y = wedges.points[target]
+        angle = angle_at(wedges, corner, wave.face, x, y)
+        if angle < np.pi + wave.angle.rad - 1e-9:
+            continue
+        length = np.hypot(wedges.tips[target, 0] - tx, wedges.tips[target, 1] - ty)
+        before = wave.before_m + max(MIN_PIECE_M, length)
+        loss_db = corner_loss_db(wave.angle.rad, angle, open_rad, scene.losses)
+        share = wave.share * 10 ** (-loss_db / 10)
+        if share < _MIN_POWER * before**2:
+            continue
+        share *= transmitted_share(scene, px, py, x, y)
+        face, source_rad = lit_face(wedges, target, px, py)
+        ahead = halved(source_rad, wedges.open_rad[target])
+        waves.append(Wave(target, face, wave.left - 1, ahead, before, share, 0j))
 
 
 @njit
@@ -245,21 +304,27 @@ def _bend_to_cells(
             target = halved(angle, open_rad)
             total = 0.0
             for wave in waves:
-                total += _bent(shape, wave, target, behind, far) / behind
+                total += _bent(scene, shape, wave, target, behind, far) / behind
             power[row, col] += total * transmitted_share(scene, px, py, x, y)
 
 
 @njit
-def _bent(shape: Opening, wave: Wave, target: Angle, behind: float, far: complex) -> float:
+def _bent(
+    scene: RayScene, shape: Opening, wave: Wave, target: Angle, behind: float, far: complex
+) -> float:
     """Return the power of a bent wave times its distance from the corner [1/m]; 0 if not in shadow.
 
     With the distance s' before and s behind the corner that is the share left, times
-    ``|D|^2 / (s' (s + s'))`` (eq. ``wedge``).
+    ``|D|^2 / (s' (s + s'))`` (eq. ``wedge``), or in the empirical model times ``s / (s + s')^2``
+    and what the bend leaves (eq. ``empirical-corner``).
     """
     # Cells exactly on the edge must not fall between light and shadow.
     if target.rad < np.pi + wave.angle.rad - 1e-9:
         return 0.0
     before, total = wave.before_m, wave.before_m + behind
+    if scene.is_empirical:
+        loss_db = corner_loss_db(wave.angle.rad, target.rad, shape.rad, scene.losses)
+        return wave.share * 10 ** (-loss_db / 10) * behind / max(MIN_PATH_M, total) ** 2
     gain = wedge_gain(shape, wave.angle, target, before * behind / total, wave.near, far)
     return wave.share * gain / (before * max(MIN_PATH_M, total))
 
@@ -274,6 +339,7 @@ def _bend_to_walls(
     cell_sums: np.ndarray,
 ) -> None:
     """Add what a corner brings to cells over further reflections, for all waves on one face."""
+    nodes = EMPIRICAL_NODES_M if scene.is_empirical else NODES_M
     corner, face = waves[0].corner, waves[0].face
     open_rad = wedges.open_rad[corner]
     shape = opening(open_rad)
@@ -284,30 +350,40 @@ def _bend_to_walls(
         face_rad = np.arctan2(wedges.forward[corner, 1], wedges.forward[corner, 0])
     else:
         face_rad = np.arctan2(wedges.backward[corner, 1], wedges.backward[corner, 0])
-    inverse = np.empty((reflections + 1, len(NODES_M)))
+    inverse = np.empty((reflections + 1, len(nodes)))
     hits = np.empty(reflections, np.int32)
     for ray in range(rays):
         angle = np.pi + (ray + 0.5) * width
         far = reflection(np.sin(open_rad - angle), scene.permittivity, scene.is_vertical)
-        pieces = _invert_densities(shape, waves, halved(angle, open_rad), far, inverse)
+        pieces = _invert_densities(
+            scene, shape, waves, halved(angle, open_rad), far, nodes, inverse
+        )
         direction = face_rad - angle if face == 0 else face_rad + angle
         ux, uy = np.cos(direction), np.sin(direction)
         x, y = wedges.tips[corner, 0] + TIP_M * ux, wedges.tips[corner, 1] + TIP_M * uy
         begin = Ray(x, y, ux, uy, -1)
-        follow_ray(scene, begin, width, TIP_M, NODES_M, inverse[:pieces], cell_sums, hits)
+        follow_ray(scene, begin, width, TIP_M, nodes, inverse[:pieces], cell_sums, hits)
 
 
 @njit
 def _invert_densities(
-    shape: Opening, waves: list[Wave], target: Angle, far: complex, inverse: np.ndarray
+    scene: RayScene,
+    shape: Opening,
+    waves: list[Wave],
+    target: Angle,
+    far: complex,
+    nodes: np.ndarray,
+    inverse: np.ndarray,
 ) -> int:
     """Write what waves bring behind a corner in one direction, inverted, at the nodes.
 
     Args:
+        scene: What rays can meet.
         shape: Open angle of the corner.
         waves: Waves on one face.
         target: Direction, as an angle from the lit face.
         far: Reflection coefficient of the other face in this direction.
+        nodes: Distances behind the corner [m], shape ``(nodes,)``.
         inverse: Receives one row before each reflection, shape ``(reflections + 1, nodes)``.
 
     Returns:
@@ -315,15 +391,15 @@ def _invert_densities(
     """
     reflections = len(inverse) - 1
     inverse[:] = 0.0
-    # Waves with few reflections before the corner may have many behind it.
+    # Waves with few interactions before the corner may have many behind it.
     for wave in waves:
-        for node in range(len(NODES_M) if wave.reflections < reflections else 0):
-            bent = _bent(shape, wave, target, NODES_M[node], far)
-            for count in range(reflections - wave.reflections + 1):
+        for node in range(len(nodes) if wave.left > 0 else 0):
+            bent = _bent(scene, shape, wave, target, nodes[node], far)
+            for count in range(wave.left + 1):
                 inverse[count, node] += bent
     for count in range(reflections + 1):
         if inverse[count, 0] == 0:
             return count
-        for node in range(len(NODES_M)):
+        for node in range(len(nodes)):
             inverse[count, node] = 1 / inverse[count, node]
     return reflections + 1

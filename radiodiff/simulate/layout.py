@@ -35,8 +35,8 @@ from radiodiff.workers import LOCK_NAME
 
 __all__ = ["DIGESTS", "Parameters"]
 
-#: Raised whenever the same parameters would give other maps.
-SIMULATOR_VERSION = 2
+#: Raised whenever the same parameters would give other maps; 3: empirical interactions of rays.
+SIMULATOR_VERSION = 3
 DIGESTS = "SHA256SUMS"
 #: Most maps of a dataset; shortest and longest side of a cell [m].
 MAX_MAPS, CELL_SIZES_M = 1_000_000, (1e-3, 1e3)
@@ -234,7 +234,7 @@ def write_transmitter(
     for variant in parameters.variants:
         if variant not in gains:
             engine = engines[variant[:-1]]
-            gains[variant] = engine.path_gain_db(place_m, reflections=int(variant[-1]))
+            gains[variant] = engine.path_gain_db(place_m, interactions=int(variant[-1]))
         paths.append(out / f"gain/{variant}/{name}.png")
         write(paths[-1], png_bytes(path_gain_db_to_uint8(gains[variant])))
     antenna = np.zeros((parameters.size, parameters.size), np.uint8)

@@ -45,7 +45,7 @@ def raster_ray_gain_db(
     transmitter_cell: tuple[int, int],
     cell_size_m: float,
     *,
-    reflections: int,
+    interactions: int,
     cars_mask: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the gain [dB] of traced rays over a raster of buildings, `units.FLOOR_DB` inside.
@@ -54,7 +54,7 @@ def raster_ray_gain_db(
         building_mask: True inside buildings, shape ``(h, w)``.
         transmitter_cell: ``(row, col)`` of an outdoor cell.
         cell_size_m: Side of a cell [m].
-        reflections: Most walls that a path may touch.
+        interactions: Most reflections and corners on a path.
         cars_mask: True where cars are, shape ``(h, w)``.
 
     Returns:
@@ -74,7 +74,7 @@ def raster_ray_gain_db(
 
     def gain_db(mask: np.ndarray, place_m: tuple[float, float]) -> np.ndarray:
         engine = _ray_tracing(mask.tobytes(), cars, mask.shape, cell_size_m)
-        return engine.path_gain_db(place_m, reflections=reflections)
+        return engine.path_gain_db(place_m, interactions=interactions)
 
     return _over_raster(gain_db, building_mask, transmitter_cell, cell_size_m)
 

@@ -1,25 +1,36 @@
-"""Path gain as the power of many rays: reflections at walls and diffraction at one corner.
+"""Path gain as the power of many rays: reflections at walls and diffraction at corners.
 
 Seen from above, walls are line segments and rays stay in the plane, but power spreads in space.
-A path of the unfolded length ``L`` brings ``(wavelength / 4 pi L)^2``, times the reflectance of
-every wall it touches, times the gain of a corner if it bends there; a cell gets the sum of the
-powers of all paths, without interference. Paths are the direct one, those with up to
-``reflections`` reflections, and those that bend at one corner into its shadow, with reflections
-before and after (as many in all):
+A path of the unfolded length ``L`` brings ``(wavelength / 4 pi L)^2``, less what every wall it
+touches and every corner it bends at take; a cell gets the sum of the powers of all paths, without
+interference. Two models say what an interaction takes:
+
+* ``empirical`` (the default): a reflection takes a constant, and a bend 6 dB on the edge of the
+  shadow and more the sharper and the more grazing it is (eq. ``empirical-corner``). The end points
+  are those of the empirical model in WinProp, which made RadioMapSeer's IRT maps; the constants are
+  fitted to real gains (`experiments/calibrate_ray_tracing.py`). A path has up to ``interactions``
+  reflections and corners in all, up to ``corners`` of them corners.
+* ``theory``: Fresnel's reflection (eq. ``fresnel``) and the uniform theory of diffraction (eq.
+  ``wedge``). Nothing is fitted, and corners are far darker than in RadioMapSeer and in
+  `radiodiff.simulate.dominant_path`: at a right-angled concrete corner with 50 m before and behind
+  it, a bend by 15 degrees takes 32 to 43 dB more than free space, one by 45 degrees 46 to 54 dB. A
+  path has up to ``interactions`` reflections, and bends at one corner besides.
+
+Paths are the direct one, those that only reflect, and those that bend into the shadow of a corner,
+with reflections before the first corner and behind the last:
 
 * The direct path is exact, at the centres of the cells.
 * Paths that only reflect come from a fan of rays round the transmitter. A ray that is ``width``
   [rad] wide adds what it carries along its length in a cell, so the result is the mean over the
   open part of the cell (eq. ``reflected-ray``).
 * Waves at a corner come from the image sources of the wall sequences that the fan met, each path
-  checked by one exact ray. From the corner on, what reaches a cell without another reflection is
-  exact at its centre, the rest is carried on by a fan of rays round the corner (eq. ``wedge``).
+  checked by one exact ray, and in the empirical model from other corners in sight. From the corner
+  on, what reaches a cell without another reflection is exact at its centre, the rest is carried on
+  by a fan of rays round the corner.
 
-Nothing here is fitted. Theory alone makes corners darker than in RadioMapSeer and than in
-`radiodiff.simulate.dominant_path`: at a right-angled concrete corner with 50 m before and behind
-it, a bend by 15 degrees takes 32 to 43 dB more than free space, one by 45 degrees 46 to 54 dB.
 Left out are paths over roofs and into buildings, scattering at rough walls, what a corner sends
-back into the light, and paths that bend at several corners.
+back into the light, reflections between two corners, and waves that reach a corner 10 dB below the
+floor of the gray levels or lower (empirical model).
 
 Sources: R. Hoppe, P. Wertz, F. M. Landstorfer, G. Wölfle, *Advanced Ray-Optical Wave Propagation
 Modelling for Urban and Indoor Scenarios Including Wideband Properties*, European Transactions on
@@ -27,13 +38,15 @@ Telecommunications 14, 2003 (intelligent ray tracing); R. G. Kouyoumjian, P. H. 
 Geometrical Theory of Diffraction for an Edge in a Perfectly Conducting Surface*, Proceedings of
 the IEEE 62, 1974; R. J. Luebbers, *Finite Conductivity Uniform GTD Versus Knife Edge Diffraction
 in Prediction of Propagation Path Loss*, IEEE Transactions on Antennas and Propagation 32, 1984;
-Recommendation ITU-R P.2040 (concrete).
+Recommendation ITU-R P.2040 (concrete); manual of WinProp, "Computation of Each Ray's Contribution"
+and structure ``Model_UrbanIRT`` (empirical model).
 
 All loops are compiled by Numba, in one thread and without fast-math. Rays are in
 `radiodiff.simulate.rays`, what a corner does to them in `wedges` and `diffraction` beside it.
 Compiled code is cached per file: after a change in one of them, delete ``__pycache__``.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -49,6 +62,7 @@ from radiodiff.simulate.grid import wall_grid
 from radiodiff.simulate.rays import (
     MIN_PATH_M,
     WAVELENGTH_M,
+    EmpiricalLosses,
     Ray,
     RayScene,
     follow_ray,
@@ -56,7 +70,7 @@ from radiodiff.simulate.rays import (
 )
 from radiodiff.simulate.tile import Tile
 from radiodiff.simulate.visibility import corner_spans, nearest_walls, visible_spans
-from radiodiff.simulate.wedges import find_wedges
+from radiodiff.simulate.wedges import EDGE_DB, NO_LINKS, Links, find_links, find_wedges
 from radiodiff.units import CARRIER_HZ
 
 __all__ = ["RayTracing", "RayTracingConstants"]
@@ -67,16 +81,30 @@ MIN_OPEN_SHARE = 0.05
 
 @dataclass(frozen=True)
 class RayTracingConstants:
-    """Material of the walls and fineness of the rays."""
+    """What interactions cost, material of the walls and fineness of the rays.
 
+    The empirical losses are fitted to seven transmitters of one real map. They are sums of what
+    all paths bring, so the fit cannot tell the two losses by incidence apart and makes them equal.
+    """
+
+    interaction_model: Literal["empirical", "theory"] = "empirical"
+    """Fitted losses, or Fresnel's reflection and the uniform theory of diffraction."""
+    reflection_db: float = 16.7
+    """Empirical model: loss of a reflection [dB]."""
+    min_incidence_db: float = 25.6
+    """Empirical model: loss of a sharp bend at a right angle to the faces of a corner [dB]."""
+    max_incidence_db: float = 25.6
+    """Empirical model: loss of a sharp bend at grazing incidence [dB]."""
+    diffraction_db: float = 6.0
+    """Empirical model: further loss of a bend by half a turn, less in proportion [dB]."""
+    corners: int = 4
+    """Most corners that a path may bend at; in theory it never bends at more than one."""
     permittivity: float = 5.24
     """Relative permittivity of the walls [1]; concrete after ITU-R P.2040."""
     conductivity_s_per_m: float = 0.185
     """Conductivity of the walls [S/m]; concrete after ITU-R P.2040, 0.0462 f^0.7822 at 5.9 GHz."""
     polarization: Literal["vertical", "horizontal"] = "vertical"
     """Direction of the electric field: along the walls' edges, or in the plane of the map."""
-    diffractions: Literal[0, 1] = 1
-    """Corners that a path may bend at."""
     rays: int = 14400
     """Rays round the transmitter."""
     corner_rays: int = 2880
@@ -95,8 +123,21 @@ class RayTracingConstants:
             raise ValueError(
                 f"expected polarization 'vertical' or 'horizontal', got {self.polarization!r}"
             )
-        if self.diffractions not in (0, 1):
-            raise ValueError(f"expected diffractions 0 or 1, got {self.diffractions}")
+        if self.interaction_model not in ("empirical", "theory"):
+            raise ValueError(
+                "expected interaction_model 'empirical' or 'theory', got "
+                f"{self.interaction_model!r}"
+            )
+        if self.corners < 0:
+            raise ValueError(f"expected corners to be 0 or more, got {self.corners}")
+        for name in ("reflection_db", "diffraction_db"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"expected {name} to be 0 or more, got {getattr(self, name)}")
+        if not EDGE_DB <= self.min_incidence_db <= self.max_incidence_db:
+            raise ValueError(
+                f"expected min_incidence_db and max_incidence_db to be {EDGE_DB:g} or more, in "
+                f"this order, got {self.min_incidence_db} and {self.max_incidence_db}"
+            )
 
 
 class RayTracing(Tile):
@@ -106,7 +147,7 @@ class RayTracing(Tile):
         buildings: Outlines [m], y up; clipped to the tile, overlaps are merged.
         size: Cells along each side of the tile, or its rows and columns.
         cell_size_m: Side of a cell [m].
-        constants: Material of the walls and fineness of the rays.
+        constants: What interactions cost, material of the walls and fineness of the rays.
         cars: Cells inside cars, bool, shape ``(rows, columns)``; paths lose
             ``constants.car_db_per_m`` in them (eq. ``car-loss``).
 
@@ -136,44 +177,61 @@ class RayTracing(Tile):
         self._spans = corner_spans(self._walls, self._wedges.points, self.size, self.cell_size_m)
         walls = self._walls[:-4].copy()
         self._open_share = _open_share(walls, self.size, self.cell_size_m)
-        loss_factor = self.constants.conductivity_s_per_m / (
-            2 * np.pi * CARRIER_HZ * VACUUM_F_PER_M
-        )
-        self._scene = RayScene(
-            grid=wall_grid(walls, self.size, self.cell_size_m),
-            cars=self._on_grid(cars) if cars is not None and cars.any() else np.zeros((0, 0), bool),
-            car_db_per_m=float(self.constants.car_db_per_m),
-            permittivity=complex(self.constants.permittivity, -loss_factor),
-            is_vertical=self.constants.polarization == "vertical",
+        self._wall_grid = wall_grid(walls, self.size, self.cell_size_m)
+        has_cars = cars is not None and cars.any()
+        self._grid_cars = self._on_grid(cars) if has_cars else np.zeros((0, 0), bool)
+
+    @property
+    def _scene(self) -> RayScene:
+        constants = self.constants
+        loss_factor = constants.conductivity_s_per_m / (2 * np.pi * CARRIER_HZ * VACUUM_F_PER_M)
+        losses = (float(getattr(constants, name)) for name in EmpiricalLosses._fields)
+        return RayScene(
+            grid=self._wall_grid,
+            cars=self._grid_cars,
+            car_db_per_m=float(constants.car_db_per_m),
+            permittivity=complex(constants.permittivity, -loss_factor),
+            is_vertical=constants.polarization == "vertical",
+            is_empirical=constants.interaction_model == "empirical",
+            losses=EmpiricalLosses(*losses),
         )
 
-    def path_gain_db(self, transmitter_m: tuple[float, float], *, reflections: int) -> np.ndarray:
+    @functools.cached_property
+    def _links(self) -> Links:
+        return find_links(self._walls, self._wedges)
+
+    def path_gain_db(self, transmitter_m: tuple[float, float], *, interactions: int) -> np.ndarray:
         """Return the path gain [dB] of every cell, shape ``(rows, columns)``.
 
         Args:
             transmitter_m: Position ``(x, y)`` [m].
-            reflections: Most walls that a path may touch; 2 and 4 stand for RadioMapSeer's IRT2
-                and IRT4.
+            interactions: Most reflections and corners on a path, in theory most reflections; 2
+                and 4 stand for RadioMapSeer's IRT2 and IRT4.
 
         Returns:
             Path gain [dB], float64; NaN in buildings, -inf where nothing arrives.
 
         Raises:
             ValueError: If the transmitter lies in a building or outside the tile, or if
-                ``reflections`` is negative.
+                ``interactions`` is negative.
         """
-        if reflections < 0:
-            raise ValueError(f"expected reflections >= 0, got {reflections}; 2 gives IRT2, 4 IRT4")
+        if interactions < 0:
+            raise ValueError(f"expected interactions >= 0, got {interactions}; 2 is IRT2, 4 IRT4")
         source = self._source(transmitter_m)
-        hits, cell_sums = _shoot(self._scene, source, self.constants.rays, reflections)
-        power = _direct(self._scene, self._walls, source)
-        if self.constants.diffractions:
+        scene, corners = self._scene, self.constants.corners
+        if not scene.is_empirical:
+            corners = min(corners, 1)
+        hits, cell_sums = _shoot(scene, source, self.constants.rays, interactions)
+        power = _direct(scene, self._walls, source)
+        if corners > 0:
             diffract(
-                self._scene,
+                scene,
                 self._wedges,
+                self._links if corners > 1 else NO_LINKS,
                 self._spans,
                 source,
                 hits,
+                corners,
                 self.constants.corner_rays,
                 power,
                 cell_sums,

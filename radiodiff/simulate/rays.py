@@ -17,6 +17,7 @@ from radiodiff.units import CARRIER_HZ
 __all__ = [
     "MIN_PATH_M",
     "WAVELENGTH_M",
+    "EmpiricalLosses",
     "Load",
     "Ray",
     "RayScene",
@@ -35,6 +36,19 @@ MIN_PATH_M = 1.0
 SLACK_M = 1e-6
 
 
+class EmpiricalLosses(NamedTuple):
+    """What interactions cost in the empirical model."""
+
+    reflection_db: float
+    """Loss of a reflection [dB]."""
+    min_incidence_db: float
+    """Loss of a sharp bend at a right angle to a face [dB]."""
+    max_incidence_db: float
+    """Loss of a sharp bend at grazing incidence [dB]."""
+    diffraction_db: float
+    """Further loss of a bend by half a turn [dB]; in proportion to the angle."""
+
+
 class RayScene(NamedTuple):
     """What a ray can meet on a tile."""
 
@@ -48,6 +62,9 @@ class RayScene(NamedTuple):
     """Complex relative permittivity of the walls."""
     is_vertical: bool
     """Whether the electric field is parallel to the walls' edges."""
+    is_empirical: bool
+    """Whether interactions cost ``losses`` instead of what theory says of the material."""
+    losses: EmpiricalLosses
 
 
 class Ray(NamedTuple):
@@ -205,7 +222,10 @@ def reflect(scene: RayScene, ray: Ray, length: float, wall: int) -> tuple[Ray, f
     nx, ny = dy / wall_m, -dx / wall_m
     x, y, ux, uy, _ = ray
     sine = -(ux * nx + uy * ny)
-    reflectance = abs(reflection(sine, scene.permittivity, scene.is_vertical)) ** 2
+    if scene.is_empirical:
+        reflectance = 10 ** (-scene.losses.reflection_db / 10)
+    else:
+        reflectance = abs(reflection(sine, scene.permittivity, scene.is_vertical)) ** 2
     ahead = Ray(x + length * ux, y + length * uy, ux + 2 * sine * nx, uy + 2 * sine * ny, wall)
     return ahead, reflectance
 

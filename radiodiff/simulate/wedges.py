@@ -1,9 +1,13 @@
-"""Corners that diffract, and how much: the uniform theory for a wedge of finite conductivity.
+"""Corners that diffract, which of them see each other, and how much gets round one.
+
+Two models say how much: the uniform theory for a wedge of finite conductivity (`wedge_gain`), and
+an empirical loss by both angles (`corner_loss_db`).
 
 Sources: R. G. Kouyoumjian, P. H. Pathak, *A Uniform Geometrical Theory of Diffraction for an Edge
 in a Perfectly Conducting Surface*, Proceedings of the IEEE 62, 1974; R. J. Luebbers, *Finite
 Conductivity Uniform GTD Versus Knife Edge Diffraction in Prediction of Propagation Path Loss*,
-IEEE Transactions on Antennas and Propagation 32, 1984.
+IEEE Transactions on Antennas and Propagation 32, 1984; manual of WinProp, "Computation of Each
+Ray's Contribution" and structure ``Model_UrbanIRT`` (end points of the empirical loss).
 
 Compiled code is cached per file, see `radiodiff.simulate.grid`.
 """
@@ -15,20 +19,34 @@ import scipy.special
 import shapely
 
 from radiodiff.simulate.compiled import njit
-from radiodiff.simulate.rays import WAVELENGTH_M
-from radiodiff.simulate.visibility import CORNER_OFFSET_M, find_corners
+from radiodiff.simulate.rays import WAVELENGTH_M, EmpiricalLosses
+from radiodiff.simulate.visibility import (
+    CORNER_OFFSET_M,
+    find_corners,
+    is_visible,
+    nearest_walls,
+)
 
 __all__ = [
+    "EDGE_DB",
+    "NO_LINKS",
     "Angle",
+    "Links",
     "Opening",
     "Wedges",
     "angle_at",
+    "corner_loss_db",
+    "find_links",
     "find_wedges",
     "halved",
     "lit_face",
     "opening",
     "wedge_gain",
 ]
+
+
+#: Loss on the edge of a shadow, where half of the field is left [dB].
+EDGE_DB = 6.0
 
 
 class Wedges(NamedTuple):
@@ -44,6 +62,18 @@ class Wedges(NamedTuple):
     """Unit vectors along the face that begins in the corner, away from it, shape ``(n, 2)``."""
     open_rad: np.ndarray
     """Angle of the open ground between the faces [rad], pi to 2 pi, shape ``(n,)``."""
+
+
+class Links(NamedTuple):
+    """Straight pieces between corners that can be in each other's shadow, in compressed rows."""
+
+    first_link: np.ndarray
+    """Where the links of each corner begin in the next field, shape ``(n + 1,)``."""
+    targets: np.ndarray
+    """The corner that each link leads to, shape ``(links,)``."""
+
+
+NO_LINKS = Links(np.zeros(1, np.int64), np.zeros(0, np.int64))
 
 
 class Opening(NamedTuple):
@@ -89,6 +119,36 @@ def find_wedges(
         forward=forward[keep],
         open_rad=2 * np.pi - inside_rad[keep],
     )
+
+
+@njit
+def find_links(walls: np.ndarray, wedges: Wedges) -> Links:
+    """Return which corners see each other, both throwing a shadow if lit by the other.
+
+    Args:
+        walls: Segments from `radiodiff.simulate.visibility.find_walls`, shape ``(walls, 4)``.
+        wedges: Corners that diffract.
+    """
+    points = wedges.points
+    n = len(points)
+    first_link = np.zeros(n + 1, np.int64)
+    targets = np.empty(8 * n + 16, np.int64)
+    used = 0
+    for c in range(n):
+        angles, sectors = nearest_walls(walls, points[c, 0], points[c, 1])
+        for t in range(n):
+            if t == c or lit_face(wedges, c, points[t, 0], points[t, 1])[0] < 0:
+                continue
+            if lit_face(wedges, t, points[c, 0], points[c, 1])[0] < 0:
+                continue
+            if not is_visible(walls, angles, sectors, points[c], points[t]):
+                continue
+            if used == len(targets):
+                targets = np.concatenate((targets, targets))
+            targets[used] = t
+            used += 1
+        first_link[c + 1] = used
+    return Links(first_link, targets[:used].copy())
 
 
 @njit
@@ -212,3 +272,31 @@ def wedge_gain(
                 term *= far if side > 0 else near
             total += term
     return (total.real**2 + total.imag**2) / (8 * np.pi * wavenumber * n * n)
+
+
+@njit
+def corner_loss_db(
+    source_rad: float, target_rad: float, open_rad: float, losses: EmpiricalLosses
+) -> float:
+    """Return the loss of a bend into the shadow of a corner [dB] (eq. ``empirical-corner``).
+
+    It is 6 dB where the ray goes straight on, on the edge of the shadow, grows with the angle
+    between both rays and as either ray becomes grazing, up to ``max_incidence_db +
+    diffraction_db``, and stays the same with source and target exchanged. These end points are
+    WinProp's; the shape between them is ours, as WinProp's curves are not published in numbers.
+
+    Args:
+        source_rad: The source's angle from the lit face [rad].
+        target_rad: The receiver's angle from the lit face [rad], in the shadow: pi or more beyond
+            the source.
+        open_rad: Open angle of the wedge [rad].
+        losses: End points of the loss.
+    """
+    bend_rad = max(0.0, target_rad - source_rad - np.pi)
+    # How near each ray is to the face on its own side: 1 along it, 0 at a right angle or more.
+    grazing = 1 - 0.5 * np.sin(min(source_rad, np.pi / 2))
+    grazing -= 0.5 * np.sin(min(open_rad - target_rad, np.pi / 2))
+    spread_db = losses.max_incidence_db - losses.min_incidence_db
+    incidence_db = losses.min_incidence_db + spread_db * grazing
+    bent = np.sin(min(bend_rad, np.pi / 2))
+    return EDGE_DB + (incidence_db - EDGE_DB) * bent + losses.diffraction_db * bend_rad / np.pi

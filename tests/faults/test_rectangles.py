@@ -133,7 +133,7 @@ def test_an_engine_on_a_rectangle_is_that_of_the_mirrored_one(engine, shape):
     buildings = [box(x, y, x + 12, y + 7) for x, y in corners]
     swapped = [shapely.transform(building, lambda p: p[:, ::-1]) for building in buildings]
     kind, options = (DominantPath, {}) if engine == "dominant path" else (RayTracing, {})
-    options = {} if kind is DominantPath else {"reflections": 2}
+    options = {} if kind is DominantPath else {"interactions": 2}
     tile = kind(buildings, shape, cell_m)
     assert tile.building_mask.shape == shape
     row, col = np.argwhere(~tile.building_mask)[7]

@@ -44,7 +44,7 @@ def test_it_is_the_engine_over_traced_outlines(predict):
     engine = {dominant_path: DominantPath, ray_tracing: RayTracing}[predict](
         trace_outlines(mask, 2.0), 32, 2.0
     )
-    more = {"reflections": 2} if predict is ray_tracing else {}
+    more = {"interactions": 2} if predict is ray_tracing else {}
     expected = engine.path_gain_db(units.cell_to_m((15, 4), size=32, cell_size_m=2.0), **more)
     found = predict(stack_scenes([scene]))
     assert (found.shape, found.dtype) == ((1, 1, 32, 32), torch.float64)
@@ -64,7 +64,7 @@ def test_rays_lose_power_in_cars_that_are_known_and_gain_by_reflections():
     known, unknown = ray_tracing(scenes)[:, 0]
     assert (known <= unknown + 1e-9).all()
     assert unknown[16, 28] - known[16, 28] > 3  # behind the whole row of cars
-    direct, reflected = (ray_tracing(scenes, reflections=count)[1, 0] for count in (0, 2))
+    direct, reflected = (ray_tracing(scenes, interactions=count)[1, 0] for count in (0, 2))
     assert (reflected >= direct - 1e-9).all()
     assert (reflected > direct + 1).any()
 

@@ -13,6 +13,7 @@ from radiodiff.simulate import (
     DominantPath,
     DominantPathConstants,
     RayTracing,
+    RayTracingConstants,
     city_tile,
     place_transmitters,
     simulate_dataset,
@@ -23,6 +24,7 @@ from ..conftest import SHARED
 
 SAMPLE = SHARED / "data" / "radiomapseer_sample"
 FITTED = DominantPathConstants()
+THEORY = RayTracingConstants(interaction_model="theory")
 STREETS = dataclasses.replace(FITTED, roof_height_m=math.inf)
 SMALL = {"maps": 5, "transmitters": 2, "size": 64, "cell_size_m": 2.0, "seed": 3}
 WAVELENGTH_M = c / CARRIER_HZ

@@ -21,7 +21,7 @@ cars = np.zeros((32, 32), bool)
 cars[3, 3] = True
 block = [shapely.box(8, 8, 24, 24)]
 simulate.DominantPath(block, 32, 1.0, cars=cars).trace_without_and_with_cars((4.0, 4.0))
-simulate.RayTracing(block, 32, 1.0, cars=cars).path_gain_db((4.0, 4.0), reflections=2)
+simulate.RayTracing(block, 32, 1.0, cars=cars).path_gain_db((4.0, 4.0), interactions=2)
 simulate.occlusion_m(cars, (4, 4), 1.0)
 simulate.raster_line_of_sight(cars, (4, 4))
 hits = misses = 0

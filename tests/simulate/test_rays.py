@@ -11,7 +11,7 @@ from radiodiff.units import m_to_cell
 
 from .conftest import make_rays, to_db, to_power
 
-NO_DIFFRACTION = RayTracingConstants(diffractions=0)
+NO_DIFFRACTION = RayTracingConstants(corners=0)
 
 
 def test_no_cars_change_nothing():
@@ -21,9 +21,9 @@ def test_no_cars_change_nothing():
     free[40, 50] = True
     harmless = RayTracing(buildings, 96, 2.0, RayTracingConstants(car_db_per_m=0.0), cars=free)
     for position in positions:
-        gain = engine.path_gain_db(position, reflections=2)
-        np.testing.assert_array_equal(empty.path_gain_db(position, reflections=2), gain)
-        np.testing.assert_allclose(harmless.path_gain_db(position, reflections=2), gain)
+        gain = engine.path_gain_db(position, interactions=2)
+        np.testing.assert_array_equal(empty.path_gain_db(position, interactions=2), gain)
+        np.testing.assert_allclose(harmless.path_gain_db(position, interactions=2), gain)
 
 
 def test_a_car_takes_its_length_times_the_loss():
@@ -36,7 +36,7 @@ def test_a_car_takes_its_length_times_the_loss():
         (reflections, is_parked): to_power(
             RayTracing(
                 [wall], 64, 1.0, NO_DIFFRACTION, cars=cars if is_parked else None
-            ).path_gain_db((20.5, 23.5), reflections=reflections)
+            ).path_gain_db((20.5, 23.5), interactions=reflections)
         )
         for reflections in (0, 1)
         for is_parked in (False, True)
@@ -58,7 +58,7 @@ def test_a_car_before_and_behind_a_corner():
     behind[20:32, 40:43] = True  # 3 m that it crosses on its way to the right
     shadow = m_to_cell((55.5, 38.5), size=64, cell_size_m=1.0)
     plain, one, other, both = (
-        RayTracing([corner], 64, 1.0, cars=cars).path_gain_db((25.5, 10.5), reflections=0)[shadow]
+        RayTracing([corner], 64, 1.0, cars=cars).path_gain_db((25.5, 10.5), interactions=1)[shadow]
         for cars in (None, before, behind, before | behind)
     )
     slope = math.hypot(32 - 25.5, 32 - 10.5) / (32 - 10.5)
@@ -75,7 +75,7 @@ def test_cars_never_add_power():
     parked = RayTracing(buildings, 96, 2.0, cars=cars)
     outdoor = ~engine.building_mask
     for position in positions:
-        plain = engine.path_gain_db(position, reflections=2)[outdoor]
-        gain = parked.path_gain_db(position, reflections=2)[outdoor]
+        plain = engine.path_gain_db(position, interactions=2)[outdoor]
+        gain = parked.path_gain_db(position, interactions=2)[outdoor]
         assert (gain <= plain + 1e-9).all()
         assert (gain < plain - 1).mean() > 0.1

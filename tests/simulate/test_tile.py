@@ -11,7 +11,7 @@ from .conftest import make_tile
 #: Each engine with the options of its ``path_gain_db``.
 ENGINES = pytest.mark.parametrize(
     ("build", "options"),
-    [(DominantPath, {}), (RayTracing, {"reflections": 2})],
+    [(DominantPath, {}), (RayTracing, {"interactions": 2})],
     ids=["dominant_path", "ray_tracing"],
 )
 
