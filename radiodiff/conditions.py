@@ -137,6 +137,7 @@ CHANNELS: dict[str, Channel] = {
     "dominant_path": Channel(
         "path gain of the dominant path over the raster [dB], as gray level",
         make_map=_dominant_path,
+        version=2,
         is_gain=True,
     ),
     "cars": Channel("1 where a car is known to be", lambda scenes, _: scenes.cars_mask.float()),

@@ -40,32 +40,35 @@ class DominantPathConstants:
         + sum_i (corner_db + angle_db_per_rad min(a_i, angle_limit_rad))
 
     in dB (eq. ``bent-path``). It bends round corners of buildings, or twice over their roofs, in
-    space then (eq. ``roof-path``). Six values were fitted to the DPM gains of seven transmitters
-    of RadioMapSeer's map 0 by ``experiments/calibrate_dominant_path.py``; the height is the
-    dataset's own; ``street_db`` was chosen by hand: more of it makes cells below the noise better
-    and those above it worse.
+    space then and with constants of its own (eq. ``roof-path``). All but the height, which is the
+    dataset's own, were fitted to the DPM gains of seven transmitters of RadioMapSeer's map 0 by
+    ``experiments/calibrate_dominant_path.py``, over cells above the noise and over all.
     """
 
     exponent: float = 2.88
     """Path-loss exponent of the whole bent path [1]; with line of sight it is 2.5."""
-    bent_db: float = -1.18
+    bent_db: float = -1.09
     """Added once to the loss of every path that bends [dB]."""
-    corner_db: float = 1.89
+    corner_db: float = 1.74
     """Loss of a bend however small its angle [dB]."""
-    angle_db_per_rad: float = 9.22
+    angle_db_per_rad: float = 9.24
     """Further loss of a bend per angle [dB/rad]."""
-    angle_limit_rad: float = 1.2
+    angle_limit_rad: float = 1.22
     """Angle beyond which a bend costs no more [rad]."""
     roof_height_m: float = 23.5
     """Height of the roofs above the antennas [m]; infinite for no paths over roofs."""
-    roof_limit_rad: float = 0.94
+    roof_bend_db: float = 3.28
+    """Loss of a bend over a roof however small its angle [dB]."""
+    roof_angle_db_per_rad: float = 6.8
+    """Further loss of a bend over a roof per angle [dB/rad]."""
+    roof_limit_rad: float = 1.17
     """Angle beyond which a bend over a roof costs no more [rad]."""
-    street_db: float = 2.0
+    street_db: float = 4.4
     """Loss of a path over roofs per street it crosses after the first [dB]."""
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            may_be_zero = name in ("corner_db", "street_db")
+            may_be_zero = name in ("corner_db", "roof_bend_db", "street_db")
             if name != "bent_db" and not (value > 0 or (may_be_zero and value == 0)):
                 least = "0 or more" if may_be_zero else "above 0"
                 raise ValueError(f"expected {name} to be {least}, got {value}")
@@ -86,10 +89,10 @@ class PathMap(NamedTuple):
 class DominantPath(Tile):
     """Dominant-path propagation on one tile; built once, then asked for many transmitters.
 
-    The path found is the best of all tight strings round corners, not an approximation: a state
-    of the search is the arrival at a corner from another one, and because loss is logarithmic in
-    the total length it keeps, besides the cheapest arrival, every dearer one with less corner
-    loss, which may win farther on.
+    A path is a tight string round corners, and each corner passes on the string that reached it
+    with the least loss alone. Because loss is logarithmic in the total length, another one with
+    less loss at corners may have won farther on; the real maps are matched better without it
+    below the noise, and as well above it.
 
     Args:
         buildings: Outlines [m], y up; clipped to the tile, overlaps are merged.
@@ -211,7 +214,7 @@ class DominantPath(Tile):
         if self._roofs is None:
             return np.zeros(loss_db.shape, dtype=bool)
         c = self.constants
-        bends = (c.exponent, c.corner_db, c.angle_db_per_rad, c.roof_limit_rad)
+        bends = (c.exponent, c.roof_bend_db, c.roof_angle_db_per_rad, c.roof_limit_rad)
         losses = RoofLosses(*map(float, (c.roof_height_m, c.street_db, *bends)))
         source_edges = roof_edges(self._roofs.grid, source[None])
         return improve_over_roofs(loss_db, self._roofs, source, source_edges, losses)

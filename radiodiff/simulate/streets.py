@@ -100,8 +100,6 @@ class Arrival(NamedTuple):
     corner: int
     side: int
     """Side of the building at this corner."""
-    edge: int
-    """Last piece, or -1 from the transmitter."""
     bends: int
     """Bends before this corner."""
 
@@ -217,9 +215,8 @@ def trace_streets(
     not grow with the path behind them, so they are counted with those at corners.
 
     Arrivals at corners are settled in ascending order of their loss so far and then passed on to
-    the cells their corner sees and to its neighbours. Of two arrivals over the same edge, the one
-    settled later has more loss so far; it can still win beyond this corner only if it lost less at
-    corners, because the loss of length grows ever more slowly.
+    the cells their corner sees and to its neighbours. A corner passes on its first arrival alone,
+    the one with the least loss so far.
 
     Args:
         streets: The pieces of tight strings.
@@ -239,20 +236,19 @@ def trace_streets(
         bends[row, start:stop] = 0
 
     queue = _first_arrivals(streets, in_cars, source, angles, sectors, losses)
-    least_corners_db = np.full(len(streets.targets), np.inf)
+    is_settled = np.zeros(len(streets.corners.points), np.bool_)
     worst = np.full(len(streets.corners.points), np.inf)
     while True:
         arrival = heapq.heappop(queue)
         if arrival.loss_db == np.inf:
             break
-        if arrival.edge >= 0:
-            if arrival.corners_db >= least_corners_db[arrival.edge]:
-                continue
-            least_corners_db[arrival.edge] = arrival.corners_db
+        if is_settled[arrival.corner]:
+            continue
+        is_settled[arrival.corner] = True
         # Unless all cells that the corner sees are better off already.
         if arrival.loss_db + losses.bend_db < worst[arrival.corner]:
             _pass_to_cells(streets, in_cars, losses, arrival, worst, best, bends)
-        _pass_to_corners(streets, in_cars, losses, arrival, least_corners_db, queue)
+        _pass_to_corners(streets, in_cars, losses, arrival, is_settled, queue)
 
     for row, start, stop in lit:
         best[row, start:stop] = 0.0
@@ -274,7 +270,7 @@ def _first_arrivals(
     losses: BendLosses,
 ) -> list[Arrival]:
     """Return the arrivals at corners that the transmitter sees, and one without end, as a heap."""
-    queue = [Arrival(np.inf, 0.0, 0.0, 0.0, 0.0, 0, 0, -1, 0)]
+    queue = [Arrival(np.inf, 0.0, 0.0, 0.0, 0.0, 0, 0, 0)]
     points = streets.corners.points
     for c in range(len(points)):
         x, y = points[c, 0] - source[0], points[c, 1] - source[1]
@@ -288,7 +284,7 @@ def _first_arrivals(
                 ends = (source[0], source[1], points[c, 0], points[c, 1])
                 cars_db = car_loss_db(in_cars.cars, streets.cell_size_m, *ends, CAR_DB_PER_M)
             loss = 10 * losses.exponent * np.log10(max(1.0, length)) + cars_db
-            ahead = Arrival(loss, cars_db, length, x / length, y / length, c, side, -1, 0)
+            ahead = Arrival(loss, cars_db, length, x / length, y / length, c, side, 0)
             heapq.heappush(queue, ahead)
     return queue
 
@@ -315,7 +311,7 @@ def _pass_to_cells(
         best: Least loss so far [dB], shape ``(size, size)``.
         bends: Bends of the path with this loss, shape ``(size, size)``.
     """
-    _, corners_db, length, ux, uy, c, side, _, _ = arrival
+    _, corners_db, length, ux, uy, c, side, _ = arrival
     bound = arrival.loss_db + losses.bend_db
     corners_db += losses.bend_db
     size, cell_size_m, spans = streets.size, streets.cell_size_m, streets.seen.spans
@@ -352,11 +348,11 @@ def _pass_to_corners(
     in_cars: LossInCars,
     losses: BendLosses,
     arrival: Arrival,
-    least_corners_db: np.ndarray,
+    is_settled: np.ndarray,
     queue: list[Arrival],
 ) -> None:
     """Bend a path towards the next corners, and push its arrivals there."""
-    _, corners_db, length, ux, uy, c, side, _, bends = arrival
+    _, corners_db, length, ux, uy, c, side, bends = arrival
     corners_db += losses.bend_db
     points = streets.corners.points
     for e in range(streets.first_edge[c], streets.first_edge[c + 1]):
@@ -365,13 +361,14 @@ def _pass_to_corners(
         cross = side * (ux * y - uy * x)
         if streets.sides[e, 0] != side or cross < 0:
             continue
+        if is_settled[t]:
+            continue
         angle = min(np.arctan2(cross, ux * x + uy * y), losses.angle_limit_rad)
         next_db = corners_db + losses.angle_db_per_rad * angle
         if in_cars.cars.size > 0:
             next_db += in_cars.edge_db[e]
-        if next_db < least_corners_db[e]:
-            step = np.hypot(x, y)
-            total = length + step
-            loss = 10 * losses.exponent * np.log10(max(1.0, total)) + next_db
-            ahead = (total, x / step, y / step, t, streets.sides[e, 1], e, bends + 1)
-            heapq.heappush(queue, Arrival(loss, next_db, *ahead))
+        step = np.hypot(x, y)
+        total = length + step
+        loss = 10 * losses.exponent * np.log10(max(1.0, total)) + next_db
+        ahead = (total, x / step, y / step, t, streets.sides[e, 1], bends + 1)
+        heapq.heappush(queue, Arrival(loss, next_db, *ahead))

@@ -38,7 +38,7 @@ def test_path_over_one_roof_by_hand():
         length = math.hypot(up, height) + 12 + math.hypot(down, height)
         angles = [min(math.atan(height / d), FITTED.roof_limit_rad) for d in (up, down)]
         expected = -47.86 - FITTED.bent_db - 10 * FITTED.exponent * math.log10(length)
-        expected -= 2 * FITTED.corner_db + FITTED.angle_db_per_rad * sum(angles)
+        expected -= 2 * FITTED.roof_bend_db + FITTED.roof_angle_db_per_rad * sum(angles)
         assert gain[cell] == pytest.approx(expected, abs=0.06)
         assert (bends[cell], over_roofs[cell]) == (2, True)
 
@@ -100,6 +100,7 @@ def roof_path_loss_db(geometry, start, end):
         loss = 47.86 + FITTED.bent_db + 10 * FITTED.exponent * math.log10(length)
         loss += FITTED.street_db * max(0, streets - 1)
         for bend in bends:
-            loss += FITTED.corner_db + FITTED.angle_db_per_rad * min(bend, FITTED.roof_limit_rad)
+            angle = min(bend, FITTED.roof_limit_rad)
+            loss += FITTED.roof_bend_db + FITTED.roof_angle_db_per_rad * angle
         best = min(best, loss)
     return best
