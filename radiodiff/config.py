@@ -97,9 +97,9 @@ class TrainingConfig:
     code does by mistake, and that of the first process is kept (T2)."""
     precision: Literal["no", "fp16", "bf16"] = "no"
     """Mixed precision of forward and backward passes."""
-    channels_last: bool = True
-    """Hold the channels of a cell side by side, in training and wherever the weights are used:
-    measured no slower on a CPU. Last digits differ, and which values dropout drops."""
+    channels_last: bool = False
+    """Hold the channels of a cell side by side, in training and wherever the weights are used: some
+    networks are faster so. Last digits differ, and which values dropout drops."""
     ema_decay: float = 0.999
     """Largest decay of the averaged weights."""
     ema_start: int = 10000
@@ -245,6 +245,11 @@ class Config:
             raise ConfigError(
                 f"{asked[0]}.validate_every asks for an error in dB, but maps of source "
                 f"{self.data.source} have no scale in dB: set it to 0"
+            )
+        if self.process.kind == "mean_flow" and self.training.channels_last:
+            raise ConfigError(
+                "training.channels_last must be false for process.kind mean_flow: PyTorch cannot "
+                "differentiate norms forward in this order"
             )
         if self.network.kind == "plain" and self.encoder_weights_file:
             raise ConfigError(

@@ -230,6 +230,11 @@ def test_a_key_under_both_names_is_refused(tmp_path):
         load_config(tmp_path / "x.yaml")
 
 
+def test_forward_differentiation_does_not_know_channels_last():
+    with pytest.raises(ConfigError, match=r"training.channels_last must be false .* mean_flow"):
+        load_config("smoke", ["process.kind=mean_flow", "training.channels_last=true"])
+
+
 def test_the_process_decides_heads_and_times_of_the_network():
     config = load_config("smoke", ["process.kind=mean_flow"])
     assert (config.network.heads, config.network.times) == (("average_velocity",), 2)
