@@ -10,6 +10,7 @@ from radiodiff.data.packed import pack_dataset
 from radiodiff.data.radiomap3dseer import RadioMap3DSeer, building_height_m
 from radiodiff.data.radiomapseer import RadioMapOptions, RadioMapSeer, Simulation
 from radiodiff.data.regions import distance_to_m, region_masks
+from radiodiff.data.routes import measured_along_route, walk_route
 from radiodiff.data.sample import RadioMapSample, path_gain_db, transmitter_cell
 from radiodiff.data.splits import Splits, split_maps, split_overlap
 from radiodiff.data.symmetry import EightSymmetries, symmetry
@@ -39,6 +40,7 @@ __all__ = [
     "check_digests",
     "distance_to_m",
     "format_report",
+    "measured_along_route",
     "open_split",
     "pack_dataset",
     "path_gain_db",
@@ -49,4 +51,5 @@ __all__ = [
     "to_samples",
     "transmitter_cell",
     "verify_dataset",
+    "walk_route",
 ]

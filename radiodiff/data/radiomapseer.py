@@ -26,6 +26,7 @@ from radiodiff.conditions import (
 from radiodiff.data.channel_cache import ChannelCache
 from radiodiff.data.images import DatasetError, check_size, list_pairs, read_gray
 from radiodiff.data.pack_reader import PackedImages
+from radiodiff.data.routes import measured_along_route
 from radiodiff.data.sample import RadioMapSample
 from radiodiff.data.splits import Split, Splits, read_manifest, split_maps
 from radiodiff.files import project_path
@@ -33,15 +34,13 @@ from radiodiff.ranges import check_numbers, check_seed
 from radiodiff.scene import Scene
 from radiodiff.settings import ConfigError
 from radiodiff.simulate.manifest import cell_size_of
+from radiodiff.simulate.missing import MISSING_FOLDERS, MOST_MISSING
 from radiodiff.simulate.outlines import antenna_cell, read_antennas
 
 __all__ = ["RadioMapOptions", "RadioMapSeer", "Simulation"]
 
 #: Propagation model of a target map; ``mix`` is a random mean of IRT2 and DPM.
 Simulation = Literal["DPM", "IRT2", "IRT4", "mix"]
-
-#: Versions of the building images with missing buildings, each with its own choice of buildings.
-_MISSING_VERSIONS = 6
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,13 @@ class RadioMapOptions:
     versions. The outdoor mask is that of all buildings."""
     measurements: tuple[int, int] | None = None
     """Fewest and most cells of a map whose gray level is given as a condition channel; ``null``
-    for no such channel. RadioUNet: 1 to 300."""
+    for no such channel. RadioUNet: 1 to 300. Where the fewest are 0, the condition needs the
+    channel ``measured``, which tells none from a map that is measured and silent."""
     measure_anywhere: bool = False
     """Measure inside buildings too, as RadioUNet does; else outdoors only."""
+    measure_along_streets: bool = False
+    """Measure at regular steps along a walk through the streets; else cells are scattered at
+    random."""
     withheld_share: float = 0.0
     """Share of training maps whose cars are withheld, and share of those whose measurements are;
     the condition needs the channels ``cars_known`` and ``measured`` to tell."""
@@ -98,7 +101,7 @@ class RadioMapOptions:
             ConfigError: If one is or does.
         """
         check_seed(self)
-        check_numbers(self, "measurements", least=1)
+        check_numbers(self, "measurements", least=0)
         measurements, k2_channels = self.measurements, self.k2_channels
         for holds, message in (
             (
@@ -110,14 +113,27 @@ class RadioMapOptions:
                 "hide_cars needs cars: true, there is nothing to hide",
             ),
             (
-                self.missing_buildings in range(5),
-                f"missing_buildings must be 0 to 4, got {self.missing_buildings}",
+                self.missing_buildings in range(MOST_MISSING + 1),
+                f"missing_buildings must be 0 to {MOST_MISSING}, got {self.missing_buildings}",
             ),
             (k2_channels in range(3), f"k2_channels must be 0, 1 or 2, got {k2_channels}"),
             (0 <= self.threshold < 1, f"threshold must be in [0, 1), got {self.threshold}"),
             (
-                measurements is None or 1 <= measurements[0] <= measurements[1],
-                f"measurements must be a pair, 1 <= fewest <= most, got {measurements}",
+                measurements is None or measurements[0] <= measurements[1],
+                f"measurements must be a pair, 0 <= fewest <= most, got {measurements}",
+            ),
+            (
+                measurements is None or measurements[0] > 0 or "measured" in (self.condition or ()),
+                f"measurements {measurements} may be none, and nothing tells the network so: list "
+                "measured in condition, or measure 1 cell or more",
+            ),
+            (
+                measurements is not None or not self.measure_along_streets,
+                "measure_along_streets needs measurements: how many cells?",
+            ),
+            (
+                not (self.measure_anywhere and self.measure_along_streets),
+                "measure_along_streets contradicts measure_anywhere: streets are outdoors",
             ),
             (
                 not (k2_channels and self.simulation == "mix"),
@@ -210,9 +226,9 @@ class RadioMapSeer(Dataset[RadioMapSample]):
         self.building_dir = self.root / "png" / "buildings_complete"
         self.cars_dir = self.root / "png" / "cars"
         self.missing_dirs = tuple(
-            self.root / "png" / f"buildings_missing{options.missing_buildings}" / str(version)
-            for version in range(1, _MISSING_VERSIONS + 1)
-            if options.missing_buildings
+            self.root / folder
+            for (missing, _), folder in MISSING_FOLDERS.items()
+            if missing == options.missing_buildings
         )
         needed = [self.gain_dir, *mixed_in, self.building_dir, *self.missing_dirs]
         needed += [self.cars_dir] if self.shows_cars else []
@@ -427,6 +443,8 @@ class RadioMapSeer(Dataset[RadioMapSample]):
         generator = self._generator("measurements", name)
         fewest, most = self.options.measurements
         count = int(generator.integers(fewest, most + 1))
+        if self.options.measure_along_streets:
+            return measured_along_route(outdoor, count, generator)
         anywhere = self.options.measure_anywhere
         cells = np.arange(outdoor.size) if anywhere else np.flatnonzero(outdoor)
         if count > len(cells):

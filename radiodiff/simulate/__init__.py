@@ -20,6 +20,7 @@ from radiodiff.simulate.config import SimulateConfig
 from radiodiff.simulate.dataset import city_of_map, simulate_dataset
 from radiodiff.simulate.dominant_path import DominantPath, DominantPathConstants, PathMap
 from radiodiff.simulate.manifest import VARIANTS, Variant
+from radiodiff.simulate.missing import missing_building_masks
 from radiodiff.simulate.occlusion import occlusion_m, raster_line_of_sight
 from radiodiff.simulate.outlines import (
     antenna_cell,
@@ -56,6 +57,7 @@ __all__ = [
     "dataset_outlines",
     "line_of_sight_mask",
     "load_city",
+    "missing_building_masks",
     "occlusion_m",
     "place_cars",
     "place_transmitters",

@@ -45,6 +45,7 @@ from radiodiff.simulate.layout import (
     refuse_other_parameters,
     remove_leftovers,
     write,
+    write_buildings,
     write_transmitter,
 )
 from radiodiff.simulate.manifest import MANIFEST, Variant, origin, read_manifest
@@ -100,7 +101,9 @@ def simulate_dataset(
     Files per map m and transmitter t: ``gain/<variant>/m_t.png`` (8-bit gray, see
     `radiodiff.units.path_gain_db_to_uint8`; buildings 0), ``png/antennas/m_t.png`` (one cell 255),
     ``png/buildings_complete/m.png`` (0 or 255), ``polygon/buildings_complete/m.json`` (closed
-    rings in cells, y up; rings of courtyards run clockwise, fill by the even-odd rule), with cars
+    rings in cells, y up; rings of courtyards run clockwise, fill by the even-odd rule),
+    ``png/buildings_missing<k>/<version>/m.png`` (the same with k of the buildings missing, see
+    `radiodiff.simulate.missing`; the gains are always those of all of them), with cars
     ``png/cars/m.png`` and ``polygon/cars/m.json``, and, last, ``antenna/m.json`` (``[x, y]`` in
     cells, y up: column x, row ``size - 1 - y``).
 
@@ -241,14 +244,15 @@ def _write_map(out: Path, map_id: int, parameters: Parameters) -> None:
     mask = rasterize(buildings, size, cell_size_m)
     cells = place_transmitters(mask, parameters.transmitters, rng, cell_size_m=cell_size_m)
     places_m = [cell_to_m(cell, size=size, cell_size_m=cell_size_m) for cell in cells]
-    shapes = {"buildings_complete": (buildings, mask)}
+    write_buildings(out, map_id, buildings, mask, cell_size_m, (parameters.seed, map_id))
+    shapes = {"buildings_complete": buildings}
     car_mask = None
     if parameters.has_cars:
         cars = place_cars(buildings, size * cell_size_m, rng, avoid_m=places_m)
         car_mask = rasterize(cars, size, cell_size_m)
-        shapes["cars"] = (cars, car_mask)
-    for name, (polygons, raster) in shapes.items():
-        write(out / f"png/{name}/{map_id}.png", png_bytes(raster * np.uint8(255)))
+        write(out / f"png/cars/{map_id}.png", png_bytes(car_mask * np.uint8(255)))
+        shapes["cars"] = cars
+    for name, polygons in shapes.items():
         rings = _cell_rings(polygons, cell_size_m)
         write(out / f"polygon/{name}/{map_id}.json", json_bytes(rings))
     engines = build_engines(buildings, parameters, car_mask)

@@ -29,6 +29,12 @@ from radiodiff.simulate.manifest import (
     Variant,
     is_number,
 )
+from radiodiff.simulate.missing import (
+    MISSING_FOLDERS,
+    MOST_MISSING,
+    VERSIONS,
+    missing_building_masks,
+)
 from radiodiff.simulate.ray_tracing import RayTracing, RayTracingConstants
 from radiodiff.units import path_gain_db_to_uint8
 from radiodiff.workers import LOCK_NAME
@@ -118,8 +124,13 @@ def check_parameters(
 
 
 def describe_engines(parameters: Parameters) -> dict[str, Any]:
-    """Return the part of ``dataset.json`` that says what simulated: generator and constants."""
-    constants = {"car_db_per_m": CAR_DB_PER_M} if parameters.has_cars else {}
+    """Return the part of ``dataset.json`` that says what simulated: generator and constants.
+
+    How many buildings are missing in how many versions is one of them.
+    """
+    constants: dict[str, Any] = {"missing_buildings": {"most": MOST_MISSING, "versions": VERSIONS}}
+    if parameters.has_cars:
+        constants["car_db_per_m"] = CAR_DB_PER_M
     if any("DPM" in variant for variant in parameters.variants):
         constants["dominant_path"] = asdict(DominantPathConstants())
     if any("IRT" in variant for variant in parameters.variants):
@@ -177,6 +188,7 @@ def folders_of(parameters: Parameters) -> tuple[str, ...]:
         *("antenna", "png/antennas"),
         *(f"gain/{variant}" for variant in parameters.variants),
         *(f"{kind}/{shape}" for kind in ("png", "polygon") for shape in shapes),
+        *MISSING_FOLDERS.values(),
     )
 
 
@@ -193,7 +205,8 @@ def expected_bytes(parameters: Parameters, maps: int) -> int:
     cells = parameters.size**2
     shapes = 2 if parameters.has_cars else 1
     gains = len(parameters.variants) * _on_disk(1.15 * parameters.size**1.7)
-    tile = shapes * (_on_disk(_MASK_BYTES * cells) + _on_disk(_RINGS_BYTES)) + _BLOCK_BYTES
+    mask = _on_disk(_MASK_BYTES * cells)
+    tile = shapes * (mask + _on_disk(_RINGS_BYTES)) + len(MISSING_FOLDERS) * mask + _BLOCK_BYTES
     return maps * (parameters.transmitters * (gains + _BLOCK_BYTES) + tile)
 
 
@@ -241,6 +254,22 @@ def write_transmitter(
     antenna[tuple(cell)] = 255
     write(out / f"png/antennas/{name}.png", png_bytes(antenna))
     return paths
+
+
+def write_buildings(
+    out: Path,
+    map_id: int,
+    buildings: Sequence[Polygon],
+    mask: np.ndarray,
+    cell_size_m: float,
+    seed: Sequence[int],
+) -> None:
+    """Write the picture of all buildings of a map, and those with some of them missing."""
+    masks = missing_building_masks(buildings, mask, cell_size_m, seed)
+    pictures = {"png/buildings_complete": mask}
+    pictures |= {MISSING_FOLDERS[which]: left for which, left in masks.items()}
+    for folder, picture in pictures.items():
+        write(out / f"{folder}/{map_id}.png", png_bytes(picture * np.uint8(255)))
 
 
 def last_file(out: Path, map_id: int) -> Path:

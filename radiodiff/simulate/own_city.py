@@ -19,11 +19,11 @@ from radiodiff.simulate.layout import (
     json_bytes,
     last_file,
     make_folders,
-    png_bytes,
     refuse_foreign_files,
     refuse_other_parameters,
     remove_leftovers,
     write,
+    write_buildings,
     write_transmitter,
 )
 from radiodiff.simulate.manifest import MANIFEST, Variant, origin, read_manifest
@@ -57,7 +57,8 @@ def simulate_outlines(
     """Simulate radio maps over given outlines, in RadioMapSeer's formats and layout.
 
     The map's number is that of the outlines' file, ``7.json``, or 0. Besides the gains the folder
-    receives copies of both files, the raster of the buildings and the antenna pictures, and
+    receives copies of both files, the raster of the buildings, the same with some of them missing
+    (`radiodiff.simulate.missing`, drawn by the map's number), the antenna pictures, and
     ``dataset.json``, which says how long a cell is and where the coordinates begin, so that
     `radiodiff.data.RadioMapSeer` reads it with split ``all``; other maps of the same parameters may
     follow.
@@ -113,7 +114,7 @@ def simulate_outlines(
     engines = build_engines(buildings, parameters, None)
     with only_writer(out):
         _open_folder(out, parameters, manifest)
-        write(out / f"png/buildings_complete/{map_id}.png", png_bytes(mask * np.uint8(255)))
+        write_buildings(out, map_id, buildings, mask, cell_size_m, (0, map_id))
         write(out / f"polygon/buildings_complete/{map_id}.json", outlines.read_bytes())
         written = []
         for done, (t, (cell, place_m)) in enumerate(places.items(), start=1):

@@ -1,6 +1,8 @@
 """RadioMapSeer's layout, fake and real: what is read, how it is split, what is refused."""
 
+import dataclasses
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from torch.utils.data import DataLoader
 from radiodiff import units
 from radiodiff.conditions import k2_map, network_range
 from radiodiff.data import DatasetError, RadioMapOptions, RadioMapSeer, path_gain_db
+from radiodiff.predictors import Kriging, dominant_path
+from radiodiff.scene import stack_scenes
 
 from ..conftest import SHARED, TEST_MAPS, TRAIN_MAPS
 
@@ -243,6 +247,57 @@ def test_measurements_inside_buildings(dataset_root):
         )[0]
 
 
+MASKED = ("buildings", "transmitter", "measurements", "measured")
+
+
+def test_scattered_cells_are_those_of_earlier_versions(dataset_root):
+    """The draw of a sample written out: number, then cells, of a generator that its name seeds."""
+    dataset = RadioMapSeer(dataset_root, "all", RadioMapOptions(measurements=(5, 30), seed=3))
+    for sample in dataset:
+        rng = np.random.default_rng((3, zlib.crc32(f"measurements/{sample.name}".encode())))
+        count = int(rng.integers(5, 31))
+        cells = rng.choice(np.flatnonzero(sample.outdoor_mask), count, replace=False)
+        found = np.flatnonzero(~sample.scene.measured_gain_db.isnan())
+        assert found.tolist() == sorted(cells.tolist())
+
+
+@pytest.mark.parametrize("along_streets", [False, True])
+def test_a_map_may_have_no_measured_cell_at_all(dataset_root, along_streets):
+    """The mask tells none from cells that were measured at the floor."""
+    options = {"condition": MASKED, "measure_along_streets": along_streets}
+    none = RadioMapSeer(dataset_root, "all", RadioMapOptions(measurements=(0, 0), **options))
+    for sample in none:
+        assert sample.scene.measured_gain_db.isnan().all()
+        assert not sample.condition[2:].any()
+    few = RadioMapSeer(dataset_root, "all", RadioMapOptions(measurements=(0, 2), **options))
+    counts = {int(sample.condition[3].sum()) for sample in few}
+    assert counts == {0, 1, 2}
+    assert all(torch.equal(s.condition[2] > 0, s.condition[3] > 0) for s in few)
+
+
+def test_without_a_measurement_kriging_gives_its_mean(dataset_root):
+    options = RadioMapOptions(measurements=(0, 0), condition=MASKED)
+    sample = RadioMapSeer(dataset_root, "all", options)[0]
+    scenes = stack_scenes([sample.scene])
+    mean = dominant_path(scenes)
+    assert torch.equal(Kriging()(scenes), mean)
+
+
+def test_cells_measured_along_streets(dataset_root):
+    options = RadioMapOptions(measurements=(12, 12), measure_along_streets=True)
+    dataset = RadioMapSeer(dataset_root, "all", options)
+    for sample in dataset:
+        cells = np.argwhere(~sample.scene.measured_gain_db.isnan().numpy())
+        assert len(cells) == 12
+        assert sample.outdoor_mask[0][tuple(cells.T)].all()
+        gaps = np.abs(cells[:, None] - cells[None]).max(2) + 99 * np.eye(12, dtype=int)
+        assert gaps.min(1).max() <= 4  # the next measured cell of a route is four steps away
+    again = RadioMapSeer(dataset_root, "all", options)
+    assert all(torch.equal(a.condition, b.condition) for a, b in zip(dataset, again, strict=True))
+    other = RadioMapSeer(dataset_root, "all", dataclasses.replace(options, seed=1))
+    assert not torch.equal(dataset[0].condition, other[0].condition)
+
+
 ALL_RANDOM = {
     "simulation": "mix",
     "cars": True,
@@ -327,7 +382,13 @@ def test_threshold_is_radiounets(dataset_root):
         ({"k2_channels": 3}, "must be 0, 1 or 2, got 3"),
         ({"threshold": 1.0}, r"must be in \[0, 1\), got 1"),
         ({"measurements": (5, 4)}, r"fewest <= most, got \(5, 4\)"),
-        ({"measurements": (0, 0)}, r"measurements must be at least 1, got \(0, 0\)"),
+        ({"measurements": (-1, 5)}, r"measurements must be at least 0, got \(-1, 5\)"),
+        ({"measurements": (0, 300)}, r"\(0, 300\) may be none, .*: list measured in condition"),
+        ({"measure_along_streets": True}, "needs measurements: how many cells"),
+        (
+            {"measurements": (1, 9), "measure_along_streets": True, "measure_anywhere": True},
+            "contradicts measure_anywhere",
+        ),
         ({"k2_channels": 1, "simulation": "mix"}, "k2_channels needs one simulation"),
     ],
 )

@@ -55,6 +55,9 @@ def test_layout(dataset):
             f"png/buildings_complete/{m}.png",
             f"polygon/buildings_complete/{m}.json",
         }
+        expected |= {
+            f"png/buildings_missing{k}/{v}/{m}.png" for k in range(1, 5) for v in range(1, 7)
+        }
         for t in range(2):
             expected |= {f"gain/DPM/{m}_{t}.png", f"png/antennas/{m}_{t}.png"}
     assert names == expected

@@ -13,6 +13,7 @@ from radiodiff.data.images import DatasetError, decode_png, parse_name, png_head
 from radiodiff.data.pack_reader import FOLDER as PACKED
 from radiodiff.data.splits import read_manifest
 from radiodiff.simulate.manifest import MANIFEST
+from radiodiff.simulate.missing import MISSING_FOLDERS
 from radiodiff.simulate.outlines import read_antennas
 
 __all__ = ["LAYOUT", "DatasetFolder", "is_image_folder", "missing_row", "parse_name", "printable"]
@@ -265,8 +266,8 @@ def _layout() -> dict[str, str]:
     layout |= {f"polygon/{name}": "map" for name in names}
     for top in ("png", "polygon"):
         for kind in ("missing", "removed"):
-            folders = [f"{top}/buildings_{kind}{k}/{v}" for k in range(1, 5) for v in range(1, 7)]
-            layout |= dict.fromkeys(folders, "map")
+            for folder in MISSING_FOLDERS.values():
+                layout[folder.replace("png", top).replace("missing", kind)] = "map"
     return layout
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from radiodiff.data import format_report, verify_dataset
+from radiodiff.simulate.missing import MISSING_FOLDERS
 
 from ...conftest import SHARED
 from .conftest import check
@@ -23,8 +24,9 @@ def test_sound_dataset(root):
         "png/antennas": 12,
         "png/buildings_complete": 4,
         "polygon/buildings_complete": 4,
+        **dict.fromkeys(MISSING_FOLDERS.values(), 4),
     }
-    assert calls[-1] == (28, 28)
+    assert calls[-1] == (28 + 24 * 4, 28 + 24 * 4)
 
 
 def test_no_dataset(tmp_path):
