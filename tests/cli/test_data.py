@@ -31,7 +31,7 @@ def test_verify_sound(root, capsys):
     out, err = capsys.readouterr()
     assert out.startswith(f"sound: {root}\n")
     assert "gain/DPM" in out
-    assert "checked 10 of 10 files" in err
+    assert "checked 58 of 58 files" in err
 
 
 def test_verify_json_and_sample(root, capsys):
@@ -89,7 +89,7 @@ def test_pack(root, tmp_path, capsys):
     assert main(["data", "pack", str(root), "--out", str(tmp_path / "packs")]) == 0
     out, err = capsys.readouterr()
     assert out == f"packs: {tmp_path / 'packs'}\n"
-    assert "packed 10 of 10 images" in err
+    assert "packed 58 of 58 images" in err
     assert main(["data", "pack", str(root), "--folder", "gain/DPM"]) == 0
     assert [path.name for path in (root / "packed").rglob("*.npy")] == ["DPM.npy"]
     (root / "gain/DPM/1_0.png").write_bytes(b"")
