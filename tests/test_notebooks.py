@@ -57,9 +57,9 @@ def test_radio_maps_of_another_city(tmp_path):
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
-    # Tile, scales, zeros, measurements, bends, engines, cars, channels, calibration, values, an
-    # exercise.
-    assert len(pictures) == 11
+    # Tile, scales, zeros, measurements, bends, losses at corners, engines, cars, channels,
+    # calibration, values, an exercise.
+    assert len(pictures) == 12
     text = "".join(output.get("text", "") for output in outputs)
     assert ATTRIBUTION in text
     assert "train and test share 1 maps: [289]" in text

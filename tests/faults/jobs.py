@@ -13,7 +13,15 @@ import numpy as np
 from tests.conftest import TEST_MAPS, TRAIN_MAPS, write_radiomapseer
 
 #: Fields that tell times, dates and who worked, at any depth of a JSON file.
-VOLATILE_FIELDS = ("commit", "data_s", "date", "seconds", "trained_at", "wall_time_s")
+VOLATILE_FIELDS = (
+    "commit",
+    "cpu_seconds",
+    "data_s",
+    "date",
+    "seconds",
+    "trained_at",
+    "wall_time_s",
+)
 #: Files that hold nothing else; there are as many as there were sessions.
 VOLATILE_FILES = ("events.out.tfevents.*",)
 #: Sessions are compared without doubles, as each resumption adds one.

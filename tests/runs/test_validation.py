@@ -1,7 +1,6 @@
 """The error on validation cities while a run is trained."""
 
 import dataclasses
-import json
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ from safetensors.torch import load_file
 
 from radiodiff.config import load_config
 from radiodiff.data.splits import map_permutation
+from radiodiff.files import read_json_lines
 from radiodiff.models import PlainUNetConfig
 from radiodiff.runs.evaluate import evaluate_run
 from radiodiff.runs.train import train_run
@@ -42,7 +42,7 @@ def plain(config, *, validate_every):
 def test_it_is_the_error_that_evaluate_tells(tiny, tmp_path):
     """The last line of training and `radiodiff evaluate` on the same maps: one number."""
     run = train_run(plain(tiny, validate_every=3), tmp_path / "run")
-    rows = [json.loads(line) for line in (run / "diffusion/log.jsonl").read_text().splitlines()]
+    rows = read_json_lines(run / "diffusion/log.jsonl")
     told = {row["step"]: row["validation_rmse_db"] for row in rows if "validation_rmse_db" in row}
     assert list(told) == [3, 4]
     result = evaluate_run(run, tmp_path / "results", predictors=[])
