@@ -31,6 +31,7 @@ from radiodiff.config import Config, load_config
 from radiodiff.data.open import make_dataset
 from radiodiff.files import project_path, read_json_lines
 from radiodiff.progress import show_log
+from radiodiff.runs.caches import fill_channels
 from radiodiff.runs.evaluate import evaluate_run
 from radiodiff.runs.train import train_run
 
@@ -94,10 +95,8 @@ def measure(name: str, method: Method, runs: Path) -> Row:
     """
     config = load_config(method.config, method.overrides)
     made = provenance("torch", "numpy", "accelerate")
-    for split in ("train", "val"):  # makes maps and channels that are not there yet
-        dataset = make_dataset(config, split)
-        for index in range(len(dataset)):
-            dataset[index]
+    for split in ("train", "val"):  # what is not there yet is made before, and does not count
+        fill_channels(make_dataset(config, split))
     ceiling = matrix_ceiling_gflops()
     run = train_run(config, runs / name.replace(", ", "-").replace(" ", "-"))
     spent, curve = read_curve(config, run)
