@@ -45,25 +45,25 @@ class DominantPathConstants:
     ``experiments/calibrate_dominant_path.py``, over cells above the noise and over all.
     """
 
-    exponent: float = 2.886
+    exponent: float = 2.88
     """Path-loss exponent of the whole bent path [1]; with line of sight it is 2.5."""
-    bent_db: float = -1.23
+    bent_db: float = -1.09
     """Added once to the loss of every path that bends [dB]."""
-    corner_db: float = 1.81
+    corner_db: float = 1.74
     """Loss of a bend however small its angle [dB]."""
-    angle_db_per_rad: float = 9.18
+    angle_db_per_rad: float = 9.24
     """Further loss of a bend per angle [dB/rad]."""
-    angle_limit_rad: float = 1.24
+    angle_limit_rad: float = 1.22
     """Angle beyond which a bend costs no more [rad]."""
     roof_height_m: float = 23.5
     """Height of the roofs above the antennas [m]; infinite for no paths over roofs."""
-    roof_bend_db: float = 3.76
+    roof_bend_db: float = 3.28
     """Loss of a bend over a roof however small its angle [dB]."""
-    roof_angle_db_per_rad: float = 6.23
+    roof_angle_db_per_rad: float = 6.8
     """Further loss of a bend over a roof per angle [dB/rad]."""
-    roof_limit_rad: float = 1.23
+    roof_limit_rad: float = 1.17
     """Angle beyond which a bend over a roof costs no more [rad]."""
-    street_db: float = 4.64
+    street_db: float = 4.4
     """Loss of a path over roofs per street it crosses after the first [dB]."""
 
     def __post_init__(self) -> None:

@@ -64,7 +64,8 @@ def test_number_and_seed_give_an_input_back(seeds, tmp_path):
         for k, seed in enumerate((3, 3, 4)):
             folder = tmp_path / f"{target}{k}"
             fuzz.alter(7, seed, target, seeds.parent, folder)
-            made.append({p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()})
+            files = [p for p in folder.rglob("*") if p.is_file()]
+            made.append({p.relative_to(folder): p.read_bytes() for p in files})
         signs = [str(tmp_path / f"{target}{k}").encode() for k in range(3)]
         assert made[0] == made[1] or any(signs[0] in data for data in made[0].values())
         assert made[0] != made[2]
