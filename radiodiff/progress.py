@@ -37,10 +37,10 @@ def show_log(stream: TextIO, pattern: str = "%(message)s") -> None:
 
 
 def has_bar() -> bool:
-    """Whether progress is a bar, as in a terminal and a notebook, and not lines of a log."""
-    shell = sys.modules.get("ipykernel.zmqshell")
-    if shell is not None and shell.ZMQInteractiveShell.initialized():
-        return True
+    """Whether progress is a bar, as in a terminal, and not lines of a log.
+
+    In a notebook a bar would be printed to standard error, and stand in the executed file.
+    """
     return sys.stderr is not None and sys.stderr.isatty()
 
 
@@ -48,7 +48,7 @@ def has_bar() -> bool:
 def show_progress(deed: str, things: str) -> Iterator[Report]:
     """Tell within the first second, and then every few, how far work has come.
 
-    In a terminal and in a notebook that is tqdm's bar, elsewhere lines of the log such as
+    In a terminal that is tqdm's bar, elsewhere, in notebooks too, lines of the log such as
     ``evaluated 32 of 192 maps, 40 s left``. Work of less than two seconds says nothing.
 
     Args:
