@@ -21,7 +21,6 @@ import torch
 
 from benchmarks.common import (
     Row,
-    cores,
     make_parser,
     make_report,
     median_and_spread,
@@ -41,6 +40,7 @@ from radiodiff.predictors import (
 )
 from radiodiff.runs.evaluate import BASELINES
 from radiodiff.scoring import evaluate
+from radiodiff.threads import cores
 
 REPEATS = 5
 #: Two scores are equal if they are no further apart [dB, or 1].

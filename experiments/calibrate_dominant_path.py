@@ -10,6 +10,7 @@ that a fit finds are copied by hand into `DominantPathConstants`, rounded. A fit
 to seven maps takes about ten minutes on one core.
 """
 
+import argparse
 import dataclasses
 import logging
 from pathlib import Path
@@ -72,16 +73,9 @@ class Measured:
 
 def main() -> None:
     """Fit if asked to, measure, write and print."""
-    parser = make_parser(__doc__, "results/calibration")
-    parser.add_argument("--data", type=Path, required=True, help="RadioMapSeer folder")
-    parser.add_argument("--map", type=int, default=0, help="city map (0)")
-    parser.add_argument(
-        "--transmitters", default="0,10,11,12,14,15,17", help="comma-separated (%(default)s)"
-    )
-    parser.add_argument("--fit", action="store_true", help="fit the constants before")
-    options = read_options(parser)
+    options = read_calibration_options(__doc__, "results/calibration")
     origin = Origin.now("numpy", "numba", "shapely")
-    maps = read_maps(options.data, options.map, [int(t) for t in options.transmitters.split(",")])
+    maps = read_maps(options.data, options.map, options.transmitters)
     engine = DominantPath(dataset_outlines(options.data, options.map), 256, 1.0)
     if options.fit:
         engine.constants = fit(engine, maps)
@@ -103,6 +97,25 @@ def main() -> None:
             f"NMSE {row['nmse']:.4f}"
         )
     write_result(options.out, result, origin)
+
+
+def read_calibration_options(docstring: str, out: str) -> argparse.Namespace:
+    """Return the options of a script that calibrates an engine; ``transmitters`` are numbers.
+
+    Args:
+        docstring: That of the script.
+        out: Folder of the project that receives the results unless another is named.
+    """
+    parser = make_parser(docstring, out)
+    parser.add_argument("--data", type=Path, required=True, help="RadioMapSeer folder")
+    parser.add_argument("--map", type=int, default=0, help="city map (0)")
+    parser.add_argument(
+        "--transmitters", default="0,10,11,12,14,15,17", help="comma-separated (%(default)s)"
+    )
+    parser.add_argument("--fit", action="store_true", help="fit the constants before")
+    options = read_options(parser)
+    options.transmitters = [int(number) for number in options.transmitters.split(",")]
+    return options
 
 
 def read_maps(root: Path, map_id: int, transmitters: list[int]) -> list[Measured]:

@@ -11,14 +11,13 @@ constants that a fit finds are copied by hand into `RayTracingConstants`, rounde
 
 import dataclasses
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import optimize
 
-from experiments.calibrate_dominant_path import Measured, read_maps
-from experiments.common import Origin, make_parser, read_options, write_result
+from experiments.calibrate_dominant_path import Measured, read_calibration_options, read_maps
+from experiments.common import Origin, write_result
 from radiodiff.simulate import (
     RayTracing,
     RayTracingConstants,
@@ -46,16 +45,9 @@ PROTOCOL = (
 
 def main() -> None:
     """Fit if asked to, measure, write and print."""
-    parser = make_parser(__doc__, "results/calibration/ray_tracing")
-    parser.add_argument("--data", type=Path, required=True, help="RadioMapSeer folder")
-    parser.add_argument("--map", type=int, default=0, help="city map (0)")
-    parser.add_argument(
-        "--transmitters", default="0,10,11,12,14,15,17", help="comma-separated (%(default)s)"
-    )
-    parser.add_argument("--fit", action="store_true", help="fit the constants before")
-    options = read_options(parser)
+    options = read_calibration_options(__doc__, "results/calibration/ray_tracing")
     origin = Origin.now("numpy", "numba", "shapely")
-    maps = read_maps(options.data, options.map, [int(t) for t in options.transmitters.split(",")])
+    maps = read_maps(options.data, options.map, options.transmitters)
     outlines = dataset_outlines(options.data, options.map)
     engine = RayTracing(outlines, 256, 1.0)
     shadows = [shadow(engine, one, outlines) for one in maps]
@@ -93,14 +85,19 @@ def shadow(engine: RayTracing, one: Measured, outlines: list) -> np.ndarray:
     return ~engine.building_mask & ~seen & (one.path_gain_db > NOISE_THRESHOLD_DB)
 
 
+def trace(engine: RayTracing, maps: list[Measured], interactions: int) -> list[np.ndarray]:
+    """Return the simulated gains of all transmitters [dB]."""
+    return [engine.path_gain_db(one.position_m, interactions=interactions) for one in maps]
+
+
 def shadow_errors(
-    engine: RayTracing, maps: list[Measured], shadows: list[np.ndarray], interactions: int
+    gains_db: list[np.ndarray], maps: list[Measured], shadows: list[np.ndarray]
 ) -> np.ndarray:
     """Return simulated minus real gains of all heard cells in shadow [dB]."""
-    errors = []
-    for one, mask in zip(maps, shadows, strict=True):
-        simulated = engine.path_gain_db(one.position_m, interactions=interactions)
-        errors.append((np.maximum(simulated, FLOOR_DB) - one.path_gain_db)[mask])
+    errors = [
+        (np.maximum(simulated, FLOOR_DB) - one.path_gain_db)[mask]
+        for simulated, one, mask in zip(gains_db, maps, shadows, strict=True)
+    ]
     return np.concatenate(errors)
 
 
@@ -117,7 +114,7 @@ def fit(engine: RayTracing, maps: list[Measured], shadows: list[np.ndarray]) -> 
             )
         except ValueError:
             return np.inf
-        errors = [shadow_errors(engine, maps, shadows, n) for n in INTERACTIONS]
+        errors = [shadow_errors(trace(engine, maps, n), maps, shadows) for n in INTERACTIONS]
         score = float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
         count += 1
         if count % 5 == 0:
@@ -136,12 +133,12 @@ def measure(
     engine: RayTracing, maps: list[Measured], shadows: list[np.ndarray], interactions: int
 ) -> dict[str, Any]:
     """Return the errors in shadow and the brightness of one variant."""
-    errors = shadow_errors(engine, maps, shadows, interactions)
-    gains = [engine.path_gain_db(one.position_m, interactions=interactions) for one in maps]
+    gains_db = trace(engine, maps, interactions)
+    errors = shadow_errors(gains_db, maps, shadows)
     return {
         "rmse_db": float(np.sqrt(np.mean(errors**2))),
         "bias_db": float(np.mean(errors)),
-        "mean_gray": mean_gray(gains, engine),
+        "mean_gray": mean_gray(gains_db, engine),
     }
 
 
