@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from threading import Event, Thread
 from typing import TextIO
 
-__all__ = ["Progress", "show_log", "show_progress"]
+__all__ = ["Progress", "has_bar", "show_log", "show_progress"]
 
 logger = logging.getLogger(__name__)
 

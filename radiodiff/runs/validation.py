@@ -52,7 +52,8 @@ def make_validation(
 
     @torch.no_grad()
     def error_db(task: Task, network: nn.Module) -> float:
-        batches.extend([] if batches else loader)
+        if not batches:
+            batches.extend(loader)
         device = process_state().device
         generator = torch.Generator(device).manual_seed(config.seed)
         sums, tiles = [], []

@@ -3,8 +3,7 @@
 Waves at a corner come from the transmitter, from its images in the wall sequences that the fan of
 rays met (`radiodiff.simulate.ray_tracing` says more), and straight from other corners. Behind the
 corner they go on to cell centres, to further corners, or in a fan of rays over further walls.
-Compiled code is cached per file, see
-`radiodiff.simulate.grid`.
+Compiled code is cached per file, see `radiodiff.simulate.grid`.
 """
 
 from typing import NamedTuple

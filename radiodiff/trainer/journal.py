@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from radiodiff.files import naming_what_failed, read_text, shorten, write_atomically
+from radiodiff.progress import has_bar
 
 __all__ = ["Journal"]
 
@@ -49,9 +49,7 @@ class Journal:
                 self._events = SummaryWriter(str(folder), purge_step=step + 1)
             except OSError as error:
                 self._warn(error)
-        self.bar = tqdm(
-            total=steps, initial=step, desc=name, disable=not (active and sys.stderr.isatty())
-        )
+        self.bar = tqdm(total=steps, initial=step, desc=name, disable=not (active and has_bar()))
 
     def __enter__(self) -> "Journal":
         return self

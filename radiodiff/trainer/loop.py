@@ -9,7 +9,6 @@ batch normalisation of a discriminator, which each process does on its own.
 import logging
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -43,6 +42,7 @@ from radiodiff.data.loading import sound_batches
 from radiodiff.ema import EMA
 from radiodiff.memory import keep_memory
 from radiodiff.noise import BatchShare
+from radiodiff.progress import has_bar
 from radiodiff.signals import Stopped, stop_requests
 from radiodiff.tasks import Task
 from radiodiff.threads import denormals_flushed
@@ -268,7 +268,7 @@ class _Loop:
         if self.is_main:
             weights.unlink(missing_ok=True)  # those of a shorter run are not this run's
         try:
-            with logging_redirect_tqdm() if sys.stderr.isatty() else nullcontext():
+            with logging_redirect_tqdm() if has_bar() else nullcontext():
                 self._fit()
         except KeyboardInterrupt:
             newest = newest_checkpoint(self.folder / "checkpoints") or "the start"
